@@ -1,0 +1,287 @@
+"""Every exception this package raises, in one tree.
+
+    AscendServeError
+    ├── RequestError                 the caller's request is wrong; nothing was run
+    │   ├── MalformedRequest         the body cannot be read at all
+    │   ├── InvalidTensor            a tensor's name, datatype, shape or data breaks the model's signature
+    │   ├── RequestTooLarge          a bound on bytes or rows was passed
+    │   └── ModelNotFound            no such model or version behind this door
+    ├── Refusal                      the request is right, but cannot be taken now; try again later
+    │   ├── QueueFull
+    │   └── Draining
+    ├── DeadlineExpired              the ticket's deadline passed before it ran
+    ├── TicketCancelled              the caller left before the ticket ran
+    ├── ConfigError                  a setting is wrong: named key, value, rule, nearest right one
+    ├── CompileError                 a model could not be compiled
+    │   ├── ToolMissing              no `atc` where it is looked for
+    │   ├── ToolchainMismatch        tools, runtime and artefact are not of one kind
+    │   └── BuildFailed              `atc` ran and said no
+    ├── ArtifactError                a compiled model at rest is wrong
+    │   ├── NotAnOm                  the file is no (whole) offline model
+    │   ├── ArtifactMissing          nothing is compiled for this SoC
+    │   └── SocMismatch              compiled for another architecture
+    └── DeviceError                  the accelerator or its driver
+        ├── AclMissing               the module `acl` cannot be imported
+        ├── AclError                 an ACL call returned a code
+        │   ├── AclUsageError        1xxxxx: we called it wrongly
+        │   ├── AclResourceError     2xxxxx: memory, streams, features run out
+        │   ├── AclServiceError      3xxxxx: business state
+        │   ├── AclWaitTimeout       a bounded wait ended: not a fault of the device
+        │   └── AclDeviceFault       5xxxxx: the device or its driver failed
+        └── LaneStalled              the thread that owns the device does not return
+
+Every class carries *hints* for front doors as plain integers, so that this module needs no server library: `http_status` and
+`grpc_status` (numbers of `google.rpc.Code`), and `retry_after_s` where a retry makes sense. All survive
+pickling, since they travel between Ray processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class AscendServeError(Exception):
+    """Root of all errors of this package.
+
+    Attributes:
+        http_status: status an HTTP front door should answer with.
+        grpc_status: `google.rpc.Code` number a gRPC front door should answer with.
+        retry_after_s: seconds after which a retry makes sense, or None.
+    """
+
+    http_status: int = 500
+    grpc_status: int = 13  # INTERNAL
+    retry_after_s: float | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own __reduce__ calls the class with `args`, which breaks for classes whose constructor
+        # takes named parts; rebuilding from the state works for all of them.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[AscendServeError], args: tuple[Any, ...], state: dict[str, Any]) -> AscendServeError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+# --- the caller's request ------------------------------------------------------------------------
+
+
+class RequestError(AscendServeError):
+    """The request is wrong as sent; sending it again will not help."""
+
+    http_status = 400
+    grpc_status = 3  # INVALID_ARGUMENT
+
+
+class MalformedRequest(RequestError):
+    """The body cannot be read: bad JSON, a truncated binary section, a wrong header."""
+
+
+class InvalidTensor(RequestError):
+    """A tensor does not fit the model: name, datatype, shape or amount of data."""
+
+
+class RequestTooLarge(RequestError):
+    """A bound on bytes or rows was passed."""
+
+    http_status = 413
+    grpc_status = 8  # RESOURCE_EXHAUSTED
+
+
+class ModelNotFound(RequestError):
+    """No such model, or no such version, behind this door."""
+
+    http_status = 404
+    grpc_status = 5  # NOT_FOUND
+
+
+# --- not now -------------------------------------------------------------------------------------
+
+
+class Refusal(AscendServeError):
+    """The request is right but cannot be taken now.
+
+    Args:
+        reason: one sentence naming the bound that was met.
+        retry_after_s: seconds after which a retry makes sense.
+    """
+
+    http_status = 503
+    grpc_status = 14  # UNAVAILABLE
+
+    def __init__(self, reason: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(Refusal):
+    """The queue holds as many rows as it may."""
+
+    http_status = 429
+    grpc_status = 8  # RESOURCE_EXHAUSTED
+
+
+class Draining(Refusal):
+    """The replica finishes what it accepted and takes nothing new."""
+
+
+class DeadlineExpired(AscendServeError):
+    """The deadline passed before the ticket ran; it was never executed."""
+
+    http_status = 504
+    grpc_status = 4  # DEADLINE_EXCEEDED
+
+
+class TicketCancelled(AscendServeError):
+    """The caller left before the ticket ran; it was never executed."""
+
+    http_status = 499
+    grpc_status = 1  # CANCELLED
+
+
+# --- settings, compiling, artefacts ---------------------------------------------------------------
+
+
+class ConfigError(AscendServeError):
+    """A setting is wrong; the message names the key, the value, the rule and the nearest right form."""
+
+    http_status = 400
+    grpc_status = 3
+
+
+class CompileError(AscendServeError):
+    """A model could not be compiled."""
+
+
+class ToolMissing(CompileError):
+    """No `atc` was found in any of the places it is looked for."""
+
+
+class ToolchainMismatch(CompileError):
+    """`atc`, `acl` and the artefact are not of one toolchain."""
+
+
+class BuildFailed(CompileError):
+    """`atc` ran and did not produce the model.
+
+    Args:
+        cause: one sentence: what is wrong.
+        target: the SoC the build was for.
+        code: ATC's or GE's code of the first cause, such as `E10031`, or None.
+        hint: what to do about it, or None.
+        log_path: where the whole output was kept, or None.
+    """
+
+    def __init__(
+        self,
+        cause: str,
+        *,
+        target: str,
+        code: str | None = None,
+        hint: str | None = None,
+        log_path: str | None = None,
+    ) -> None:
+        parts = [f"{target}: {code + ': ' if code else ''}{cause}"]
+        if hint:
+            parts.append(hint)
+        if log_path:
+            parts.append(f"Full output: {log_path}")
+        super().__init__(" ".join(part if part.endswith(".") else part + "." for part in parts))
+        self.cause = cause
+        self.target = target
+        self.code = code
+        self.hint = hint
+        self.log_path = log_path
+
+
+class ArtifactError(AscendServeError):
+    """A compiled model at rest is wrong."""
+
+
+class NotAnOm(ArtifactError):
+    """The file is not a whole offline model."""
+
+
+class ArtifactMissing(ArtifactError):
+    """Nothing is compiled for this model and SoC; the message says which command makes it."""
+
+
+class SocMismatch(ArtifactError):
+    """The model was compiled for another architecture than the device's."""
+
+
+# --- the device ----------------------------------------------------------------------------------
+
+
+class DeviceError(AscendServeError):
+    """The accelerator, its driver or its runtime."""
+
+    http_status = 500
+
+
+class AclMissing(DeviceError):
+    """The module `acl` cannot be imported."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The Python module 'acl' (pyACL) cannot be imported: {reason}. On a machine with an Ascend card, "
+            "run `source /usr/local/Ascend/ascend-toolkit/set_env.sh` (CANN puts pyACL on PYTHONPATH); "
+            "without a card, `pip install ascend-emulator`."
+        )
+
+
+class AclError(DeviceError):
+    """An ACL call returned a code other than 0.
+
+    Args:
+        call: the pyACL function, such as `acl.rt.malloc`.
+        code: the returned code.
+        name: the code's name in the ACL headers without prefix, or `UNKNOWN`.
+        meaning: the code in words.
+        detail: text of `acl.get_recent_err_msg()`, or None.
+    """
+
+    def __init__(self, call: str, code: int, name: str, meaning: str, detail: str | None = None) -> None:
+        message = f"{call} returned {code} ({name}): {meaning}"
+        super().__init__(f"{message} [{detail.strip()}]" if detail else message)
+        self.call = call
+        self.code = code
+        self.name = name
+        self.meaning = meaning
+        self.detail = detail
+
+
+class AclUsageError(AclError):
+    """1xxxxx: the call was wrong (a null handle, no context, a dataset that does not fit)."""
+
+
+class AclResourceError(AclError):
+    """2xxxxx: memory, streams, events or a feature are not to be had."""
+
+    http_status = 503
+    grpc_status = 8
+
+
+class AclServiceError(AclError):
+    """3xxxxx: the state of the service forbids it."""
+
+
+class AclWaitTimeout(AclError):
+    """A bounded wait ended before the work did (507012, 507046, 507047); the device is not known to be ill."""
+
+
+class AclDeviceFault(AclError):
+    """5xxxxx: the device, its firmware or its driver failed; a replica that sees one is unhealthy."""
+
+    http_status = 503
+    grpc_status = 14
+
+
+class LaneStalled(DeviceError):
+    """The thread that owns the device has not come back within its limit."""
+
+    http_status = 503
+    grpc_status = 14
