@@ -1,0 +1,5 @@
+"""The Open Inference Protocol v2, without a server: messages, datatypes and the HTTP codec.
+
+Nothing here knows a socket, a clock or an event loop: bytes come in, values go out, and the other way round.
+A front door reads and writes the bytes; `ascend_serve.dataplane` answers the messages.
+"""

@@ -1,0 +1,289 @@
+"""The HTTP front door: Open Inference Protocol v2 as one bare ASGI app.
+
+Rests on the ASGI specification 3 (HTTP and lifespan) and on the protocol's REST document. No framework stands
+between the server and the codec, since this is the hot path of a replica. Everything runs on the event loop
+that calls the app; nothing here starts a thread.
+
+Doors (each below `root_path`, which Ray Serve sets to the application's route prefix):
+
+    GET  /v2                                        server metadata
+    GET  /v2/health/live, /v2/health/ready          200, or 503 when not ready
+    GET  /v2/models/{model}[/versions/{version}]            model metadata
+    GET  /v2/models/{model}[/versions/{version}]/ready      200, or 503 when not ready
+    POST /v2/models/{model}[/versions/{version}]/infer      inference
+
+Every failure is answered as `{"error": "..."}` with the status that the exception names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+
+from ascend_serve.dataplane import DataPlane
+from ascend_serve.errors import AscendServeError, MalformedRequest, RequestTooLarge, TicketCancelled
+from ascend_serve.protocol import http_codec
+from ascend_serve.protocol.http_codec import Headers
+from ascend_serve.protocol.limits import Limits
+from ascend_serve.protocol.show import show
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+def http_app(plane: DataPlane, limits: Limits) -> ASGIApp:
+    """The ASGI app that serves `plane` within `limits`."""
+    return _HttpApp(plane, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+    headers: Headers = field(default_factory=lambda: [http_codec.JSON_TYPE])
+
+
+class _Door(NamedTuple):
+    verb: str
+    model: str = ""
+    version: str | None = None
+
+
+class _HttpError(Exception):
+    """An answer that only HTTP knows, such as 405; other errors carry their status themselves."""
+
+    def __init__(self, status: int, message: str, headers: Headers | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or []
+
+
+class _ClientLeft(Exception):  # noqa: N818  (nothing went wrong here; there is just nobody to answer)
+    """The client closed the connection before it had its answer."""
+
+
+class _HttpApp:
+    def __init__(self, plane: DataPlane, limits: Limits) -> None:
+        self._plane = plane
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1003})
+        else:
+            raise NotImplementedError(f"ASGI scope type {scope['type']!r}: only http and lifespan are spoken")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self._answer(scope, receive)
+        except _ClientLeft:
+            return
+        except _HttpError as error:
+            answer = _failure(error, error.status, error.headers)
+        except AscendServeError as error:
+            headers: Headers = []
+            if error.retry_after_s is not None:
+                headers.append((b"retry-after", str(max(0, math.ceil(error.retry_after_s))).encode()))
+            answer = _failure(error, error.http_status, headers)
+        except Exception as error:
+            logger.exception("%s %s failed", scope["method"], show(scope["path"]))
+            answer = _failure(f"internal error: {type(error).__name__}: {error}", 500)
+        length = (b"content-length", str(len(answer.body)).encode())
+        await send(
+            {"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length]}
+        )
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
+        door = _door(_path(scope))
+        method = scope["method"]
+        if door.verb == "infer":
+            _check_method(method, ("POST",))
+            return await self._infer(door, scope, receive)
+        _check_method(method, ("GET", "HEAD"))
+        plane = self._plane
+        match door.verb:
+            case "live":
+                live = plane.live()
+                return _state({"live": live}, live)
+            case "ready":
+                ready = plane.ready()
+                return _state({"ready": ready}, ready)
+            case "server":
+                return _Answer(200, http_codec.encode_metadata(plane.server_metadata()))
+            case "model_ready":
+                ready = plane.model_ready(door.model, door.version)
+                return _state({"name": door.model, "ready": ready}, ready)
+            case _:
+                return _Answer(
+                    200, http_codec.encode_metadata(plane.model_metadata(door.model, door.version))
+                )
+
+    async def _infer(self, door: _Door, scope: Scope, receive: Receive) -> _Answer:
+        headers = dict(scope["headers"])
+        # Read before anything is judged: a server that closes with unread bytes resets the connection, and a
+        # client that sends all before it reads would not see what was wrong.
+        body = await _read_body(receive, headers.get(b"content-length"), self._limits.max_body_bytes)
+        self._plane.check_model(door.model, door.version)
+        encoding = headers.get(b"content-encoding", b"identity")
+        if encoding.strip().lower() not in (b"identity", b""):
+            raise _HttpError(
+                415,
+                f"content-encoding {show(encoding.decode('latin-1'))} is not taken: send the body as it is",
+            )
+        header_length = http_codec.parse_header_length(headers.get(http_codec.HEADER_LENGTH))
+        request = http_codec.decode_infer(
+            body, header_length, self._limits, model_name=door.model, model_version=door.version
+        )
+        http_codec.check_json_outputs(request, self._plane.spec.outputs)
+        response = await _while_connected(self._plane.infer(request), receive)
+        return _Answer(200, *http_codec.encode_infer(response, request))
+
+
+def _path(scope: Scope) -> str:
+    """The path below the application's root, whether or not the server left the root in `path`."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    if root and (path == root or path.startswith(root + "/")):
+        return path[len(root) :]
+    return path
+
+
+def _door(path: str) -> _Door:
+    match path.split("/"):
+        case ["", "v2"]:
+            return _Door("server")
+        case ["", "v2", "health", ("live" | "ready") as verb]:
+            return _Door(verb)
+        case ["", "v2", "models", model, "versions", version]:
+            return _Door("model", model, version)
+        case ["", "v2", "models", model, "versions", version, "ready"]:
+            return _Door("model_ready", model, version)
+        case ["", "v2", "models", model, "versions", version, "infer"]:
+            return _Door("infer", model, version)
+        case ["", "v2", "models", model]:
+            return _Door("model", model)
+        case ["", "v2", "models", model, "ready"]:
+            return _Door("model_ready", model)
+        case ["", "v2", "models", model, "infer"]:
+            return _Door("infer", model)
+    raise _HttpError(404, f"no such path: {show(path)}; GET /v2 tells what is here")
+
+
+def _check_method(method: str, allowed: tuple[str, ...]) -> None:
+    if method not in allowed:
+        names = ", ".join(allowed)
+        raise _HttpError(
+            405, f"{show(method)} is not for this path; use {names}", [(b"allow", names.encode())]
+        )
+
+
+def _state(body: dict[str, Any], good: bool) -> _Answer:
+    return _Answer(200 if good else 503, orjson.dumps(body))
+
+
+def _failure(error: BaseException | str, status: int, headers: Headers | None = None) -> _Answer:
+    return _Answer(status, http_codec.error_body(error), [http_codec.JSON_TYPE, *(headers or [])])
+
+
+async def _read_body(receive: Receive, content_length: bytes | None, limit: int) -> bytes:
+    """The whole request body.
+
+    A body above `limit` bytes is not kept, but as much again is read and thrown away, so that the client gets
+    to read why; beyond that it is refused at once.
+    """
+    declared: int | None = None
+    if content_length is not None:
+        if not content_length.isdigit() or len(content_length) > 19:
+            raise MalformedRequest(
+                f"content-length is {show(content_length.decode('latin-1'))}, not a number"
+            )
+        declared = int(content_length)
+        if declared > 2 * limit:
+            raise _too_large(declared, limit)
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientLeft
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > 2 * limit:
+            raise _too_large(declared, limit)
+        if size > limit:
+            chunks.clear()
+        else:
+            chunks.append(chunk)
+        more = message.get("more_body", False)
+    if declared is not None and size != declared:
+        raise MalformedRequest(f"content-length is {declared}, but the body has {size} bytes")
+    if size > limit:
+        raise _too_large(declared, limit)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(declared: int | None, limit: int) -> RequestTooLarge:
+    found = f"more than {limit}" if declared is None else declared
+    return RequestTooLarge(f"the body has {found} bytes; at most {limit} are taken")
+
+
+async def _while_connected(work: Awaitable[T], receive: Receive) -> T:
+    """The result of `work`, which is cancelled when the client leaves first.
+
+    The body is read, so the next message can only be the disconnect. One task waits for it; `work` runs in
+    the caller's own task, which is the one cancelled.
+    """
+    me = asyncio.current_task()
+    assert me is not None
+    left = False
+
+    def on_message(watch: asyncio.Future[Message]) -> None:
+        nonlocal left
+        if watch.cancelled():
+            return
+        # A `receive` that raises is a connection that cannot be used any more.
+        if watch.exception() is not None or watch.result()["type"] == "http.disconnect":
+            left = True
+            me.cancel()
+
+    watch = asyncio.ensure_future(receive())
+    watch.add_done_callback(on_message)
+    try:
+        return await work
+    except (asyncio.CancelledError, TicketCancelled):
+        if not left:
+            raise
+        if sys.version_info >= (3, 11) and me.uncancel() > 0:
+            raise  # somebody else cancelled this task as well, and must see it end so
+        raise _ClientLeft from None
+    finally:
+        watch.remove_done_callback(on_message)
+        watch.cancel()
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
