@@ -1,0 +1,142 @@
+"""Every metric of this package, and the `Recorder` that takes what is measured.
+
+The engine reports what happens to a `Recorder`; which system counts it is the business of whoever makes one
+(`serving/recorder.py` makes one for Ray's metrics). No metric is named anywhere else. Units are in the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Kind(Enum):
+    """How a metric moves."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: full name, with the unit at its end; a counter's ends in `_total`.
+        kind: how it moves.
+        help: one sentence for a person.
+        labels: names of its labels.
+        buckets: upper bounds of a histogram's buckets, ascending; empty for other kinds.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+class Outcome(Enum):
+    """How a request ended; the label `outcome`."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+MS_BUCKETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 125.0, 250.0, 500.0, 1000.0, 2500.0, 10000.0)
+"""From a run of the smallest gear to a queue that is far too long."""
+
+REQUESTS = Metric("ascend_serve_requests_total", Kind.COUNTER, "Requests by how they ended.", ("outcome",))
+REQUEST_ROWS = Metric(
+    "ascend_serve_request_rows_total", Kind.COUNTER, "Rows by how they ended.", ("outcome",)
+)
+REQUEST_MS = Metric(
+    "ascend_serve_request_ms",
+    Kind.HISTOGRAM,
+    "Time from the offer of a request to its end, in milliseconds; refused ones are not in it.",
+    ("outcome",),
+    MS_BUCKETS,
+)
+QUEUE_WAIT_MS = Metric(
+    "ascend_serve_queue_wait_ms",
+    Kind.HISTOGRAM,
+    "Time from the offer of a request to the sealing of its first batch, in milliseconds.",
+    buckets=MS_BUCKETS,
+)
+QUEUED_ROWS = Metric("ascend_serve_queued_rows", Kind.GAUGE, "Rows that wait for a batch.")
+BATCHES = Metric("ascend_serve_batches_total", Kind.COUNTER, "Batches sealed, by gear.", ("gear",))
+REAL_ROWS = Metric("ascend_serve_real_rows_total", Kind.COUNTER, "Rows of requests in batches.", ("gear",))
+PADDED_ROWS = Metric("ascend_serve_padded_rows_total", Kind.COUNTER, "Rows of padding in batches.", ("gear",))
+DEVICE_MS = Metric(
+    "ascend_serve_device_ms",
+    Kind.HISTOGRAM,
+    "Time a batch kept the device busy, in milliseconds: from its sealing, or from the end of the batch "
+    "before it if that came later, to its end. The sum over all batches is the busy time.",
+    ("gear",),
+    MS_BUCKETS,
+)
+
+CATALOGUE: tuple[Metric, ...] = (
+    REQUESTS,
+    REQUEST_ROWS,
+    REQUEST_MS,
+    QUEUE_WAIT_MS,
+    QUEUED_ROWS,
+    BATCHES,
+    REAL_ROWS,
+    PADDED_ROWS,
+    DEVICE_MS,
+)
+"""All metrics, in the order in which a reader meets them."""
+
+
+class Recorder(Protocol):
+    """Takes what is measured. Its methods are called on the event loop, for each request and batch."""
+
+    def request_refused(self, rows: int) -> None:
+        """Note a request of `rows` rows that was not accepted (REQUESTS, REQUEST_ROWS)."""
+        ...
+
+    def request_ended(self, outcome: Outcome, rows: int, ms: float) -> None:
+        """Note the end of an accepted request, `ms` after its offer (REQUESTS, REQUEST_ROWS, REQUEST_MS)."""
+        ...
+
+    def batch_sealed(self, gear: int, rows: int, waits_ms: Sequence[float]) -> None:
+        """Note a batch of `rows` real rows (BATCHES, REAL_ROWS, PADDED_ROWS) and what its requests waited.
+
+        `waits_ms` has one QUEUE_WAIT_MS for each request whose first rows are in the batch.
+        """
+        ...
+
+    def batch_ended(self, gear: int, device_ms: float) -> None:
+        """Note that a batch came back, well or not (DEVICE_MS)."""
+        ...
+
+    def queued_rows(self, rows: int) -> None:
+        """Note how many rows wait now (QUEUED_ROWS)."""
+        ...
+
+
+class NullRecorder:
+    """A `Recorder` that keeps nothing."""
+
+    def request_refused(self, rows: int) -> None:
+        """Keep nothing."""
+
+    def request_ended(self, outcome: Outcome, rows: int, ms: float) -> None:
+        """Keep nothing."""
+
+    def batch_sealed(self, gear: int, rows: int, waits_ms: Sequence[float]) -> None:
+        """Keep nothing."""
+
+    def batch_ended(self, gear: int, device_ms: float) -> None:
+        """Keep nothing."""
+
+    def queued_rows(self, rows: int) -> None:
+        """Keep nothing."""

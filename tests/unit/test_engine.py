@@ -1,0 +1,554 @@
+"""The engine with a runner that runs a batch when the test says so, and a clock that the test holds."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ascend_serve.batching.packing import Tensors
+from ascend_serve.batching.policy import PadUp
+from ascend_serve.engine import Engine, Request
+from ascend_serve.errors import (
+    AclDeviceFault,
+    AclServiceError,
+    AscendServeError,
+    ConfigError,
+    DeadlineExpired,
+    DeviceError,
+    Draining,
+    InvalidTensor,
+    LaneStalled,
+    QueueFull,
+    RequestTooLarge,
+    TicketCancelled,
+)
+from ascend_serve.metrics import Outcome
+from ascend_serve.spec.gears import Gears
+from ascend_serve.spec.model import ModelSpec
+from ascend_serve.spec.tensors import DataType, TensorSpec
+
+pytestmark = pytest.mark.unit
+
+SPEC = ModelSpec(
+    name="doubler",
+    inputs=(TensorSpec("x", DataType.INT32, (-1, 2)),),
+    outputs=(TensorSpec("y", DataType.INT32, (-1, 2)),),
+    gears=Gears((1, 4, 8)),
+)
+FAULT = AclDeviceFault("acl.rt.synchronize_event", 507011, "AICORE", "the AI core failed")
+SERVICE = AclServiceError("acl.mdl.execute_async", 300000, "STATE", "not now")
+
+
+@dataclass
+class Launch:
+    """A batch at the fake lane."""
+
+    slot: int
+    gear: int
+    pack: Callable[[Tensors], None]
+    unpack: Callable[[Tensors], None]
+    done: Callable[[BaseException | None], None]
+
+
+class Lane:
+    """A runner whose batches run when the test says so; the model doubles every number."""
+
+    def __init__(self, slots: int) -> None:
+        self.inputs = [{"x": np.full((8, 2), -1, np.int32)} for _ in range(slots)]
+        self.batches: list[Launch] = []
+        self.gears: list[int] = []
+        self.refusal: Exception | None = None
+
+    def launch(
+        self,
+        slot: int,
+        gear: int,
+        pack: Callable[[Tensors], None],
+        unpack: Callable[[Tensors], None],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.batches.append(Launch(slot, gear, pack, unpack, done))
+        self.gears.append(gear)
+
+    def run(self) -> NDArray[Any]:
+        """Run the oldest batch; the input rows of its gear."""
+        batch = self.batches.pop(0)
+        slot = self.inputs[batch.slot]
+        batch.pack(slot)
+        packed: NDArray[Any] = slot["x"][: batch.gear].copy()
+        batch.unpack({"y": slot["x"] * 2})
+        batch.done(None)
+        return packed
+
+    def fail(self, error: BaseException) -> None:
+        """Have the oldest batch fail."""
+        self.batches.pop(0).done(error)
+
+
+@dataclass
+class Notes:
+    """A recorder that keeps everything."""
+
+    ends: list[tuple[Outcome, int, float]] = field(default_factory=list)
+    sealed: list[tuple[int, int, list[float]]] = field(default_factory=list)
+    batches: list[tuple[int, float]] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    queue: list[int] = field(default_factory=list)
+
+    def request_refused(self, rows: int) -> None:
+        self.refused.append(rows)
+
+    def request_ended(self, outcome: Outcome, rows: int, ms: float) -> None:
+        self.ends.append((outcome, rows, ms))
+
+    def batch_sealed(self, gear: int, rows: int, waits_ms: Sequence[float]) -> None:
+        self.sealed.append((gear, rows, list(waits_ms)))
+
+    def batch_ended(self, gear: int, device_ms: float) -> None:
+        self.batches.append((gear, device_ms))
+
+    def queued_rows(self, rows: int) -> None:
+        self.queue.append(rows)
+
+
+class Bench:
+    """An engine on a fake lane, with a clock."""
+
+    def __init__(self, *, slots: int = 2, max_queued_rows: int = 64, in_flight: int | None = None) -> None:
+        self.now = 100.0
+        self.lane = Lane(slots)
+        self.notes = Notes()
+        self.engine = Engine(
+            SPEC,
+            self.lane,
+            slots=slots,
+            costs={1: 1.0, 4: 2.0, 8: 3.0},
+            policy=PadUp(),
+            max_queued_rows=max_queued_rows,
+            in_flight=in_flight,
+            clock=lambda: self.now,
+            recorder=self.notes,
+        )
+
+    def offer(self, rows: int, first: int = 0, deadline: float | None = None) -> Request:
+        return self.engine.offer(tensors(rows, first), deadline=deadline)
+
+
+def tensors(rows: int, first: int = 0) -> dict[str, NDArray[Any]]:
+    return {"x": np.arange(2 * first, 2 * (first + rows), dtype=np.int32).reshape(rows, 2)}
+
+
+def doubled(rows: int, first: int = 0) -> NDArray[Any]:
+    doubles: NDArray[Any] = tensors(rows, first)["x"] * 2
+    return doubles
+
+
+async def turns(count: int = 3) -> None:
+    """Let the loop do all that is ready."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+async def test_a_request_comes_back_with_its_own_rows() -> None:
+    bench = Bench()
+    task = asyncio.ensure_future(bench.engine.submit(tensors(3, first=10)))
+    await turns()
+    packed = bench.lane.run()
+    np.testing.assert_array_equal(packed, [[20, 21], [22, 23], [24, 25], [0, 0]])
+    results = await task
+    np.testing.assert_array_equal(results["y"], doubled(3, first=10), strict=True)
+
+
+async def test_requests_of_one_turn_run_as_one_batch() -> None:
+    bench = Bench()
+    requests = [bench.offer(1, first) for first in range(8)]
+    assert bench.lane.batches == [], "offering launches nothing by itself"
+    await turns()
+    assert bench.lane.gears == [8]
+    bench.lane.run()
+    for first, request in enumerate(requests):
+        np.testing.assert_array_equal((await request.result)["y"], doubled(1, first))
+
+
+async def test_arrivals_while_the_device_is_busy_merge_into_the_next_batch() -> None:
+    bench = Bench()
+    bench.offer(1)
+    await turns()
+    for first in range(5):
+        bench.offer(1, first)
+        await turns()
+    assert bench.lane.gears == [1]
+    bench.lane.run()
+    await turns()
+    assert bench.lane.gears == [1, 8]
+    assert bench.engine.state().running_batches == 1
+
+
+async def test_a_full_best_gear_is_launched_beside_the_one_that_runs() -> None:
+    bench = Bench()
+    bench.offer(1)
+    await turns()
+    bench.offer(7)
+    await turns()
+    assert bench.lane.gears == [1]
+    bench.offer(1)
+    await turns()
+    assert bench.lane.gears == [1, 8]
+
+
+async def test_in_flight_one_holds_even_a_full_batch_back() -> None:
+    bench = Bench(in_flight=1)
+    for _ in range(3):
+        bench.offer(8)
+    await turns()
+    assert bench.lane.gears == [8]
+    bench.lane.run()
+    await turns()
+    assert bench.lane.gears == [8, 8]
+
+
+async def test_a_large_request_is_put_together_again_in_order() -> None:
+    bench = Bench()
+    small, large = bench.offer(2, 500), bench.offer(21, 0)
+    while not large.result.done():
+        await turns()
+        bench.lane.run()
+        await turns()
+    assert bench.lane.gears == [8, 8, 8]
+    np.testing.assert_array_equal((await large.result)["y"], doubled(21), strict=True)
+    np.testing.assert_array_equal((await small.result)["y"], doubled(2, 500), strict=True)
+
+
+async def test_batches_that_come_back_from_another_thread_land_on_the_loop() -> None:
+    bench = Bench()
+    request = bench.offer(2, 3)
+    await turns()
+    thread = threading.Thread(target=bench.lane.run)
+    thread.start()
+    results = await asyncio.wait_for(request.result, 10)
+    thread.join()
+    np.testing.assert_array_equal(results["y"], doubled(2, 3))
+
+
+async def test_a_batch_that_comes_back_after_the_loop_is_closed_disturbs_nobody() -> None:
+    bench: list[Bench] = []
+
+    async def leave_at_once() -> None:
+        bench.append(Bench())
+        bench[0].offer(1)
+        await turns()
+
+    def other_life() -> None:
+        asyncio.run(leave_at_once())
+        bench[0].lane.run()
+
+    await asyncio.to_thread(other_life)
+    assert bench[0].engine.state().live_requests == 1
+
+
+# --- callers that leave --------------------------------------------------------------------------
+
+
+async def test_a_caller_that_leaves_before_the_launch_leaves_nothing_to_run() -> None:
+    bench = Bench()
+    bench.offer(1)
+    await turns()
+    leaver = asyncio.ensure_future(bench.engine.submit(tensors(3, 50)))
+    stayer = bench.offer(1, 7)
+    await turns()
+    leaver.cancel()
+    await turns()
+    assert leaver.cancelled()
+    bench.lane.run()
+    await turns()
+    np.testing.assert_array_equal(bench.lane.run(), tensors(1, 7)["x"])
+    np.testing.assert_array_equal((await stayer.result)["y"], doubled(1, 7))
+    assert bench.engine.state().live_requests == 0
+
+
+async def test_a_request_cancelled_while_it_runs_ends_at_once_and_its_results_are_dropped() -> None:
+    bench = Bench()
+    gone, stayer = bench.offer(1, 1), bench.offer(1, 2)
+    await turns()
+    gone.cancel()
+    with pytest.raises(TicketCancelled):
+        await gone.result
+    bench.lane.run()
+    np.testing.assert_array_equal((await stayer.result)["y"], doubled(1, 2))
+    assert [end[0] for end in bench.notes.ends] == [Outcome.CANCELLED, Outcome.DONE]
+
+
+async def test_cancelling_what_has_ended_changes_nothing() -> None:
+    bench = Bench()
+    request = bench.offer(1, 4)
+    await turns()
+    bench.lane.run()
+    await request.result
+    request.cancel()
+    np.testing.assert_array_equal(request.result.result()["y"], doubled(1, 4))
+    assert [end[0] for end in bench.notes.ends] == [Outcome.DONE]
+
+
+async def test_a_result_whose_awaiter_was_cancelled_does_not_upset_its_batch() -> None:
+    bench = Bench()
+    left, stayer = bench.offer(1, 1), bench.offer(1, 2)
+    await turns()
+    left.result.cancel()
+    bench.lane.run()
+    np.testing.assert_array_equal((await stayer.result)["y"], doubled(1, 2))
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+async def test_a_failed_batch_fails_its_own_requests_and_no_others() -> None:
+    bench = Bench()
+    first = [bench.offer(4, 0), bench.offer(4, 4)]
+    second = bench.offer(8, 8)
+    await turns()
+    bench.lane.fail(SERVICE)
+    await turns()
+    errors = [request.result.exception() for request in first]
+    for error in errors:
+        assert isinstance(error, AclServiceError)
+        assert error.__cause__ is SERVICE
+        assert (error.code, str(error)) == (SERVICE.code, str(SERVICE))
+    assert errors[0] is not errors[1], "a shared exception gathers everybody's traceback"
+    bench.lane.run()
+    np.testing.assert_array_equal((await second.result)["y"], doubled(8, 8))
+    assert bench.engine.state().fault is None
+
+
+async def test_an_error_without_a_name_of_ours_gets_one() -> None:
+    bench = Bench()
+    request = bench.offer(1)
+    await turns()
+    cause = ZeroDivisionError("row 0")
+    bench.lane.fail(cause)
+    with pytest.raises(DeviceError, match=r"a batch at gear 1 failed: ZeroDivisionError: row 0") as caught:
+        await request.result
+    original = caught.value.__cause__
+    assert isinstance(original, DeviceError)
+    assert original.__cause__ is cause
+
+
+async def test_a_launch_that_raises_fails_its_batch() -> None:
+    bench = Bench()
+    bench.lane.refusal = RuntimeError("closed")
+    request = bench.offer(1)
+    with pytest.raises(DeviceError, match="RuntimeError: closed"):
+        await asyncio.wait_for(request.result, 10)
+    bench.lane.refusal = None
+    after = bench.offer(1, 5)
+    await turns()
+    bench.lane.run()
+    np.testing.assert_array_equal((await after.result)["y"], doubled(1, 5))
+
+
+async def test_a_fault_of_the_device_ends_everything_and_refuses_what_comes_later() -> None:
+    bench = Bench(in_flight=1)
+    requests = [bench.offer(8), bench.offer(8), bench.offer(3)]
+    await turns()
+    bench.lane.fail(FAULT)
+    await turns()
+    for request in requests:
+        assert isinstance(request.result.exception(), AclDeviceFault)
+    with pytest.raises(AclDeviceFault) as caught:
+        bench.offer(1)
+    assert caught.value is not FAULT
+    assert bench.lane.batches == []
+    assert bench.engine.state().fault is FAULT
+
+
+async def test_a_lane_that_never_comes_back_can_be_given_up_and_may_come_back_after_all() -> None:
+    bench = Bench()
+    request = bench.offer(1)
+    await turns()
+    bench.engine.fail(LaneStalled("30 s without a sign"))
+    assert isinstance(request.result.exception(), LaneStalled)
+    bench.lane.run()
+    await turns()
+    assert bench.engine.state().running_batches == 0
+    assert [end[0] for end in bench.notes.ends] == [Outcome.FAILED]
+
+
+# --- deadlines -----------------------------------------------------------------------------------
+
+
+async def test_a_request_whose_deadline_comes_while_it_waits_never_runs() -> None:
+    bench = Bench()
+    bench.offer(1)
+    await turns()
+    late = bench.offer(1, 1, deadline=bench.now + 5)
+    await turns()
+    bench.now += 5
+    bench.engine.pump()
+    with pytest.raises(DeadlineExpired, match=r"after 5000\.0 ms in the queue"):
+        await late.result
+    bench.lane.run()
+    await turns()
+    assert bench.lane.batches == []
+
+
+async def test_a_deadline_wakes_the_engine_though_nothing_else_happens() -> None:
+    bench = Bench()
+    bench.offer(1)
+    await turns()
+    patient = bench.offer(1, deadline=bench.now + 3600)
+    await turns()
+    late = bench.offer(1, deadline=bench.now + 0.001)
+    await turns()
+    bench.now += 1.0
+    with pytest.raises(DeadlineExpired):
+        await asyncio.wait_for(late.result, 10)
+    assert not patient.result.done()
+    patient.cancel()
+
+
+async def test_a_request_that_comes_too_late_expires_though_the_device_is_idle() -> None:
+    bench = Bench()
+    late = bench.offer(1, deadline=bench.now - 1)
+    with pytest.raises(DeadlineExpired):
+        await asyncio.wait_for(late.result, 10)
+    assert bench.lane.batches == []
+
+
+# --- refusals, draining --------------------------------------------------------------------------
+
+
+async def test_a_full_queue_refuses_and_recovers() -> None:
+    bench = Bench(max_queued_rows=8)
+    bench.offer(8)
+    with pytest.raises(QueueFull):
+        bench.offer(1)
+    with pytest.raises(RequestTooLarge):
+        bench.offer(9)
+    await turns()
+    bench.offer(1)
+    assert bench.notes.refused == [1]
+
+
+async def test_tensors_that_do_not_fit_harm_nobody_else() -> None:
+    bench = Bench()
+    good = bench.offer(1, 6)
+    with pytest.raises(InvalidTensor):
+        bench.engine.offer({"x": np.zeros((2, 3), np.int32)})
+    await turns()
+    bench.lane.run()
+    np.testing.assert_array_equal((await good.result)["y"], doubled(1, 6))
+
+
+async def test_draining_finishes_what_was_accepted_and_takes_nothing_new() -> None:
+    bench = Bench(in_flight=1)
+    accepted = [bench.offer(8), bench.offer(2)]
+    drained = asyncio.ensure_future(bench.engine.drain())
+    await turns()
+    with pytest.raises(Draining):
+        bench.offer(1)
+    bench.lane.run()
+    await turns()
+    assert not drained.done()
+    bench.lane.run()
+    await asyncio.wait_for(drained, 10)
+    assert all(request.result.done() for request in accepted)
+
+
+async def test_draining_an_idle_engine_returns() -> None:
+    bench = Bench()
+    await asyncio.wait_for(bench.engine.drain(), 10)
+    assert bench.engine.state().draining
+
+
+async def test_costs_that_do_not_fit_the_gears_are_refused() -> None:
+    with pytest.raises(ConfigError):
+        Engine(SPEC, Lane(1), slots=1, costs={1: 1.0}, policy=PadUp(), max_queued_rows=8)
+
+
+# --- what is told --------------------------------------------------------------------------------
+
+
+async def test_the_recorder_hears_of_every_batch_and_every_end() -> None:
+    bench = Bench()
+    request = bench.offer(3)
+    bench.now += 0.010
+    await turns()
+    [(gear, rows, [wait_ms])] = bench.notes.sealed
+    assert (gear, rows) == (4, 3)
+    assert wait_ms == pytest.approx(10.0)
+    bench.now += 0.002
+    bench.lane.run()
+    await request.result
+    [(gear, device_ms)] = bench.notes.batches
+    assert gear == 4
+    assert device_ms == pytest.approx(2.0)
+    [(outcome, rows, ms)] = bench.notes.ends
+    assert (outcome, rows) == (Outcome.DONE, 3)
+    assert ms == pytest.approx(12.0)
+    assert bench.notes.queue[-1] == 0
+
+
+async def test_the_device_is_not_busy_twice_when_batches_overlap() -> None:
+    bench = Bench()
+    requests = [bench.offer(8), bench.offer(8)]
+    await turns()
+    for _ in requests:
+        bench.now += 0.003
+        bench.lane.run()
+        await turns()
+    assert [device_ms for _, device_ms in bench.notes.batches] == pytest.approx([3.0, 3.0])
+
+
+async def test_the_state_counts_what_waits_and_what_runs() -> None:
+    bench = Bench()
+    for rows in (8, 8, 3, 2):
+        bench.offer(rows)
+    await turns()
+    state = bench.engine.state()
+    assert (state.queued_tickets, state.queued_rows, state.running_batches, state.live_requests) == (
+        2,
+        5,
+        2,
+        4,
+    )
+
+
+async def test_hundreds_at_once_never_mix_and_all_end_once() -> None:
+    bench = Bench(slots=3, max_queued_rows=4096)
+    random = np.random.default_rng(7)
+    expected: list[tuple[asyncio.Task[dict[str, NDArray[Any]]], NDArray[Any]]] = []
+    first = 0
+    for step in range(300):
+        rows = int(random.integers(1, 12))
+        task = asyncio.ensure_future(bench.engine.submit(tensors(rows, first)))
+        expected.append((task, doubled(rows, first)))
+        first += rows
+        if step % 3 == 0:
+            await turns()
+        if step % 7 == 0 and bench.lane.batches:
+            bench.lane.fail(SERVICE) if step % 5 == 0 else bench.lane.run()
+        if step % 11 == 0:
+            # One of those that have begun: a task cancelled before its first step offers nothing.
+            expected[int(random.integers(max(1, len(expected) - 3)))][0].cancel()
+    await turns()
+    while bench.lane.batches:
+        bench.lane.run()
+        await turns()
+    answers = await asyncio.gather(*(task for task, _ in expected), return_exceptions=True)
+    for answer, (_, rows_expected) in zip(answers, expected, strict=True):
+        if isinstance(answer, BaseException):
+            assert isinstance(answer, AscendServeError | asyncio.CancelledError)
+        else:
+            np.testing.assert_array_equal(answer["y"], rows_expected, strict=True)
+    assert sum(not isinstance(answer, BaseException) for answer in answers) > 200
+    assert len(bench.notes.ends) == 300
+    assert bench.engine.state().live_requests == 0
