@@ -30,9 +30,9 @@
         │   └── AclDeviceFault       5xxxxx: the device or its driver failed
         └── LaneStalled              the thread that owns the device does not return
 
-Every class carries *hints* for front doors as plain integers, so that this module needs no server library: `http_status` and
-`grpc_status` (numbers of `google.rpc.Code`), and `retry_after_s` where a retry makes sense. All survive
-pickling, since they travel between Ray processes.
+Every class carries *hints* for front doors as plain integers, so that this module needs no server library:
+`http_status` and `grpc_status` (numbers of `google.rpc.Code`), and `retry_after_s` where a retry makes sense. All
+survive pickling, since they travel between Ray processes.
 """
 
 from __future__ import annotations
@@ -145,8 +145,11 @@ class TicketCancelled(AscendServeError):
 # --- settings, compiling, artefacts ---------------------------------------------------------------
 
 
-class ConfigError(AscendServeError):
-    """A setting is wrong; the message names the key, the value, the rule and the nearest right form."""
+class ConfigError(AscendServeError, ValueError):
+    """A setting is wrong; the message names the key, the value, the rule and the nearest right form.
+
+    It is a ValueError too, so that pydantic collects it with the faults it finds itself.
+    """
 
     http_status = 400
     grpc_status = 3

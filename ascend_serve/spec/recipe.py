@@ -7,8 +7,8 @@ effect can be looked up in the vendor's manual (facts: ATC §1.3–1.9).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -26,7 +26,6 @@ from ascend_serve.spec.soc import resolve_soc
 from ascend_serve.spec.tensors import BATCH_AXIS
 from ascend_serve.spec.text import nearest
 
-_T = TypeVar("_T")
 _GIB = 1 << 30
 _EXTRA = re.compile(r"--(?P<name>[A-Za-z][A-Za-z0-9_-]*)=.*", re.DOTALL)
 _OWNED_OPTIONS = frozenset(
@@ -139,12 +138,12 @@ class CompileRecipe(BaseModel):
     @field_validator("gears")
     @classmethod
     def _sort_gears(cls, gears: tuple[int, ...]) -> tuple[int, ...]:
-        return _checked(lambda: Gears(gears).sizes) if gears else gears
+        return Gears(gears).sizes if gears else gears
 
     @field_validator("targets")
     @classmethod
     def _resolve_targets(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        return _checked(lambda: tuple(dict.fromkeys(resolve_soc(target).name for target in targets)))
+        return tuple(dict.fromkeys(resolve_soc(target).name for target in targets))
 
     @field_validator("extra_args")
     @classmethod
@@ -182,14 +181,6 @@ class CompileRecipe(BaseModel):
                 f"input_fp16_nodes: '{unknown[0]}' is no input{nearest(unknown[0], self.inputs)}"
             )
         return self
-
-
-def _checked(make: Callable[[], tuple[_T, ...]]) -> tuple[_T, ...]:
-    """What `make()` returns, its ConfigError turned into the ValueError that pydantic collects."""
-    try:
-        return make()
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
 
 
 def _explain(fault: Any) -> str:

@@ -51,8 +51,7 @@ SOCS: dict[str, Soc] = {
         *_family(
             "Ascend910B",
             2201,
-            # The platform file of B4-1 says 32 GiB where the card itself reports 64 (facts §7: trust
-            # hardware).
+            # The platform file of B4-1 says 32 GiB where the card itself reports 64 (facts §7: trust hardware).
             {
                 "Ascend910B1": 64,
                 "Ascend910B2": 64,

@@ -1,0 +1,137 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from ascend_serve.compiling.key import artifact_key
+from ascend_serve.compiling.recipes import anchored, load_recipe, parse_recipe
+from ascend_serve.errors import ConfigError
+from ascend_serve.spec.recipe import CompileRecipe
+from ascend_serve.spec.soc import resolve_soc
+
+pytestmark = pytest.mark.unit
+
+SOC = resolve_soc("Ascend310P3")
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path):
+    (tmp_path / "aipp.cfg").write_text("aipp_op {}")
+    recipe = tmp_path / "net.yaml"
+    recipe.write_text(
+        "name: net\nsource: ../net.onnx\nextra_args: [--insert_op_conf=aipp.cfg, --jit_compile=0]\n"
+    )
+    loaded = load_recipe(recipe)
+    assert loaded.source == f"{tmp_path}/../net.onnx"
+    assert loaded.extra_args == (f"--insert_op_conf={tmp_path}/aipp.cfg", "--jit_compile=0")
+    assert anchored(loaded, tmp_path / "elsewhere") == loaded
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not NoneType"),
+        ("name: net\nname: net\nsource: s\n", "line 2: key 'name' stands twice"),
+        ("name: net\nsource: s\ninputs: {x: [1], x: [2]}\n", "key 'x' stands twice"),
+        ("name: [net\n", "line 2: expected"),
+        ("name: net\nsource: s\ngaers: [1]\n", "did you mean 'gears'"),
+        ("name: !!python/object:os.system x\n", "could not determine a constructor"),
+        ("name: \0\n", "special characters"),
+    ],
+)
+def test_bad_yaml_is_one_line_with_the_cause(text, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        parse_recipe(text, "net.yaml")
+    assert str(caught.value).startswith("net.yaml:")
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"gone\.yaml: No such file"):
+        load_recipe(tmp_path / "gone.yaml")
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_recipe(tmp_path / "bytes.yaml")
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model whose one weight lies in a file of its own."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    weight = numpy_helper.from_array(np.eye(2, dtype=np.float32) * 3, "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+        [weight],
+    )
+    path = folder / "net.onnx"
+    onnx.save(
+        helper.make_model(graph),
+        path,
+        save_as_external_data=True,
+        location="w.bin",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    return path
+
+
+def key_of(source, fingerprint="f", soc=SOC, influences=None, **settings):
+    recipe = CompileRecipe.parse({"name": "net", "source": str(source), "inputs": {"x": [1, 2]}} | settings)
+    return artifact_key(recipe, soc, fingerprint, influences or {})
+
+
+def test_the_key_depends_on_everything_that_changes_the_model(model, tmp_path):
+    config = tmp_path / "aipp.cfg"
+    config.write_text("one")
+    given = {"extra_args": [f"--insert_op_conf={config}"]}
+    keys = [
+        key_of(model),
+        key_of(model, fingerprint="other"),
+        key_of(model, soc=resolve_soc("Ascend310P1")),
+        key_of(model, influences={"TUNE_BANK_PATH": "/bank"}),
+        key_of(model, name="other"),
+        key_of(model, precision="origin"),
+        key_of(model, inputs={"x": [2, 2]}),
+        key_of(model, inputs={"x": [-1, 2]}, gears=[1, 2]),
+        key_of(model, inputs={"x": [-1, 2]}, gears=[1, 4]),
+        key_of(model, output_type="FP16"),
+        key_of(model, **given),
+    ]
+    config.write_text("two")
+    keys.append(key_of(model, **given))
+    weights = model.with_name("w.bin")
+    weights.write_bytes(weights.read_bytes()[::-1])
+    keys.append(key_of(model))
+    model.write_bytes(model.read_bytes() + b"\x12\x04test")
+    keys.append(key_of(model))
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_key_does_not_depend_on_anything_else(model, tmp_path):
+    key = key_of(model, inputs={"x": [1, 2], "y": [3]})
+    for settings in (
+        {"inputs": {"y": [3], "x": [1, 2]}},
+        {"log": "debug", "timeout_s": 1, "num_cpus": 7, "memory_bytes": 0, "targets": ["Ascend910B1"]},
+    ):
+        assert key_of(model, **({"inputs": {"x": [1, 2], "y": [3]}} | settings)) == key
+    moved = model.parent.rename(tmp_path / "elsewhere") / model.name
+    assert key_of(moved, inputs={"x": [1, 2], "y": [3]}) == key
+    renamed = moved.rename(moved.with_name("other.onnx"))
+    assert key_of(renamed, inputs={"x": [1, 2], "y": [3]}) == key
+
+
+def test_missing_files_are_named(model):
+    model.with_name("w.bin").unlink()
+    with pytest.raises(ConfigError, match=r"keeps weights in .*w\.bin"):
+        key_of(model)
+    with pytest.raises(ConfigError, match=r"source .*gone\.onnx does not exist"):
+        key_of(model.with_name("gone.onnx"))
+
+
+def test_a_file_that_is_no_model_still_has_a_key(tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\xff\xff location")
+    assert len(key_of(broken)) == 64
