@@ -1,0 +1,41 @@
+# serve · test · lint · bench · clean. Each makes what it needs and may be the first thing run on a fresh clone.
+
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# The suite starts Ray clusters; keep a token of a user's own cluster, and its address, out of it.
+TEST_ENV := env -u RAY_ADDRESS -u RAY_SERVE_ENABLE_HA_PROXY -u RAY_SERVE_THROUGHPUT_OPTIMIZED
+
+.PHONY: serve test lint bench clean
+
+serve: $(READY)
+	@exec $(BIN)/ascend-serve run deployments/resnet.yaml
+
+test: $(READY)
+	$(TEST_ENV) $(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv where it is installed, else venv and pip of the standard library. On a machine with CANN the emulator is
+# installed too but idle: set_env.sh puts the real acl on PYTHONPATH, which comes before site-packages.
+$(READY): pyproject.toml emulator/pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+	  set -ex; uv venv --allow-existing --python $(PYTHON) $(VENV); \
+	  uv pip install --quiet --python $(BIN)/python -e ./emulator -e '.[dev]'; \
+	else \
+	  set -ex; $(PYTHON) -m venv $(VENV); \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ./emulator -e '.[dev]'; \
+	fi
+	@touch $@

@@ -1,0 +1,1 @@
+"""The Ray Serve side: the app builder, the deployment behind it, its front doors and the check of a Serve file."""

@@ -1,0 +1,139 @@
+"""The app builder: `import_path: ascend_serve.serving.app:build`.
+
+Serve runs it in a Ray task on some node of the cluster. It finds or makes the artefacts, and binds one deployment.
+An error ends as a `RayServeException`, which Serve reports in its own words and does not try again; its first line
+says everything, because `serve run` prints no more.
+"""
+
+# No `from __future__ import annotations` in this module: Serve reads the annotation of the builder's parameter as a
+# class, and hands over an unchecked dict if it is a string (ray/serve/_private/api.py; facts §2.1).
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
+from ray import serve
+from ray.serve.config import AutoscalingConfig
+from ray.serve.exceptions import RayServeException
+
+from ascend_serve import env
+from ascend_serve.artifacts.store import Artifact, Store, ready_made
+from ascend_serve.compiling.build import prepare, stored
+from ascend_serve.compiling.recipes import load_recipe
+from ascend_serve.errors import ArtifactMissing, AscendServeError, CompileError, ConfigError
+from ascend_serve.serving.config import AppConfig, describe_faults
+from ascend_serve.serving.deployment import AscendModel
+from ascend_serve.serving.opening import ANY_SOC, Served
+from ascend_serve.serving.serve_file import DEPLOYMENT
+from ascend_serve.spec.recipe import CompileRecipe
+from compile_jobs.tasks import cluster_socs, compile_targets
+
+logger = logging.getLogger("ray.serve")
+
+GEARS_ONGOING = 4
+"""Requests that a replica admits, in largest gears: Serve's default of 5 would never fill one."""
+
+GEARS_TARGET = 2
+"""Ongoing requests per replica that autoscaling aims at, in largest gears: one on the device, one forming."""
+
+
+class Args(AppConfig):
+    """`AppConfig` as Serve validates it: its faults become one line that Serve passes on."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_it_in_one_line(cls, data: Any, handler: ModelWrapValidatorHandler["Args"]) -> "Args":
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise RayServeException(describe_faults(error, cls, "args")) from None
+
+
+def build(args: Args) -> serve.Application:
+    """Build the application of one model.
+
+    Raises:
+        RayServeException: bad settings, an artefact that is missing, or a compile that failed: cause and way out.
+    """
+    if not env.on_fast_path():
+        logger.warning(
+            "Serve's Python proxy is in front of this model; `ascend-serve run FILE` (or RAY_SERVE_ENABLE_HA_PROXY=1 "
+            "on every node) uses the several times faster HAProxy data path."
+        )
+    try:
+        return _bind(args, _served(args))
+    except AscendServeError as error:
+        raise RayServeException(str(error)) from error
+
+
+def _bind(args: AppConfig, served: Served) -> serve.Application:
+    largest = max(artifact.spec.gears.largest for artifact in served.artifacts.values())
+    options: dict[str, Any] = {}
+    if args.autoscaling is not None:
+        options["autoscaling_config"] = _autoscaling(args.autoscaling, largest)
+    deployment: serve.Deployment = serve.deployment(
+        name=DEPLOYMENT,
+        max_ongoing_requests=GEARS_ONGOING * max(largest, 16),
+        ray_actor_options={"num_cpus": args.replica_cpus, "resources": {"NPU": 1}},
+        # Asked of the lane's heartbeat alone, so a short period costs nothing.
+        health_check_period_s=5,
+        health_check_timeout_s=10,
+        **options,
+    )(AscendModel)
+    app: serve.Application = deployment.bind(AppConfig.model_validate(args.model_dump()), served)
+    return app
+
+
+def _autoscaling(options: Mapping[str, Any], largest: int) -> AutoscalingConfig:
+    try:
+        return AutoscalingConfig(**{"target_ongoing_requests": GEARS_TARGET * largest, **options})
+    except (ValidationError, TypeError) as error:
+        raise ConfigError(f"args.autoscaling: {' '.join(str(error).split())}") from None
+
+
+def _served(args: AppConfig) -> Served:
+    """What replicas are told."""
+    if args.om is not None:
+        artifacts = _ready_made(args.om, args)
+        remedy = "Give an .om for it in args.om"
+    else:
+        artifacts = _from_recipe(args)
+        remedy = f"Compile it: python -m compile_jobs {args.recipe} --soc SOC, then deploy again"
+    specs = [artifact.spec for artifact in artifacts.values()]
+    return Served(args.name or specs[0].name, artifacts, remedy)
+
+
+def _ready_made(om: Path | dict[str, Path], args: AppConfig) -> dict[str, Artifact]:
+    paths = om if isinstance(om, dict) else {ANY_SOC: om}
+    return {
+        soc: ready_made(path.absolute(), args.name or path.stem, args.batched) for soc, path in paths.items()
+    }
+
+
+def _from_recipe(args: AppConfig) -> dict[str, Artifact]:
+    assert args.recipe is not None, "AppConfig lets exactly one of recipe and om through"
+    recipe = load_recipe(args.recipe.absolute())
+    socs = list(dict.fromkeys([*recipe.targets, *args.targets, *cluster_socs()]))
+    if not socs:
+        raise ConfigError(
+            f"no SoC to serve '{recipe.name}' on: no node of the cluster names one (label ray.io/accelerator-type, "
+            "which Ray sets where pyACL finds a device) and neither the recipe nor args.targets lists one"
+        )
+    store = Store(args.store or env.store_root())
+    if args.compile == "never":
+        return {soc: _stored(recipe, soc, store, args) for soc in socs}
+    results = compile_targets(recipe, socs, store.root, retry_failed=args.retry_failed)
+    if causes := [result.cause for result in results if result.cause is not None]:
+        raise CompileError("; ".join(causes))
+    return {result.soc: result.artifact for result in results if result.artifact is not None}
+
+
+def _stored(recipe: CompileRecipe, soc: str, store: Store, args: AppConfig) -> Artifact:
+    artifact = stored(prepare(recipe, soc), store)
+    if artifact is None:
+        raise ArtifactMissing(
+            f"'{recipe.name}' is not compiled for {soc} in {store.root}, and args.compile is 'never': run "
+            f"python -m compile_jobs {args.recipe} --soc {soc} --store {store.root}"
+        )
+    return artifact

@@ -1,0 +1,200 @@
+"""The `args:` of an application: what a user may write in a Serve file, closed and validated.
+
+Unknown keys fail with the nearest known one, units are in the names, and nothing is unlimited by accident.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ascend_serve.batching.policy import policy_named
+from ascend_serve.errors import ConfigError
+from ascend_serve.spec.model import ModelSpec
+from ascend_serve.spec.soc import resolve_soc
+from ascend_serve.spec.text import nearest
+
+MIB = 1024 * 1024
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BatchingConfig(_Closed):
+    """How waiting rows become batches.
+
+    Attributes:
+        policy: `pad_up` runs the smallest gear that covers what waits; `fixed` always runs one gear.
+        gear: the gear of `fixed`; default the largest.
+        slots: preallocated rooms for a batch; two or more let the next batch be packed and copied while one runs.
+        in_flight: batches that may be on the device at once, at most `slots`; 1 never sets a gear while another
+            batch of the model runs (see runtime/QUIRKS.md).
+        max_queued_rows: rows that may wait in a replica before it answers 429; default four times the most rows of
+            one request.
+    """
+
+    policy: Literal["pad_up", "fixed"] = "pad_up"
+    gear: int | None = Field(default=None, ge=1)
+    slots: int = Field(default=2, ge=1, le=8)
+    in_flight: int = Field(default=2, ge=1, le=8)
+    max_queued_rows: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> BatchingConfig:
+        if self.in_flight > self.slots:
+            raise ValueError(
+                f"in_flight is {self.in_flight} but there are {self.slots} slots: at most one batch a slot"
+            )
+        if self.gear is not None and self.policy != "fixed":
+            raise ValueError(f"gear belongs to the policy 'fixed'; '{self.policy}' chooses its own")
+        policy_named(self.policy, **({} if self.gear is None else {"gear": self.gear}))
+        return self
+
+
+class LimitsConfig(_Closed):
+    """Bounds on one request; past them it is answered with 413 and nothing is run.
+
+    Attributes:
+        max_body_bytes: bytes of an HTTP body.
+        max_rows: rows of one request, over HTTP or a handle; default 16 times the largest gear, or 16 MiB of
+            input if that is more.
+    """
+
+    max_body_bytes: int = Field(default=64 * MIB, ge=1024)
+    max_rows: int | None = Field(default=None, ge=1)
+
+    def rows_of(self, spec: ModelSpec) -> int:
+        """The most rows of one request to this model."""
+        return self.max_rows or max(16 * spec.gears.largest, 16 * MIB // spec.input_row_bytes)
+
+
+class AppConfig(_Closed):
+    """One model, served.
+
+    Exactly one of `recipe` (compile from ONNX) and `om` (ready-made) says where the model comes from. Relative
+    paths are looked up from the folder in which Serve was started.
+
+    Attributes:
+        recipe: path of a compile recipe.
+        om: path of a ready-made `.om`, or one for each SoC: `{Ascend310P3: a.om, Ascend910B3: b.om}`.
+        name: the model's name in URLs; default the recipe's name, or the stem of the `.om`.
+        compile: `missing` compiles what the store lacks before replicas start; `never` only looks it up.
+        targets: SoCs to have artefacts for, beside the recipe's and those that the cluster's nodes name.
+        retry_failed: compile again what failed before with the same recipe and tools.
+        store: folder of the artefact store, shared by all nodes; default `ASCEND_SERVE_STORE`.
+        batched: for a ready-made static `.om`: whether axis 0 counts independent rows; default: it does when all
+            tensors share it.
+        front: `batch` puts one `@serve.batch` in front of the engine, `direct` none.
+        batching: how rows become batches.
+        limits: bounds on one request.
+        replica_cpus: CPUs that a replica asks Ray for; the default is what one was measured to need (README).
+        start_timeout_s: time for opening the device, loading and warming up.
+        stall_timeout_s: a batch that is on the device for longer makes the replica unhealthy.
+        autoscaling: options of Serve's `autoscaling_config`; `target_ongoing_requests` is derived when not given.
+    """
+
+    recipe: Path | None = None
+    om: Path | dict[str, Path] | None = None
+    name: str | None = None
+    compile: Literal["missing", "never"] = "missing"
+    targets: tuple[str, ...] = ()
+    retry_failed: bool = False
+    store: Path | None = None
+    batched: bool | None = None
+    front: Literal["batch", "direct"] = "batch"
+    batching: BatchingConfig = BatchingConfig()
+    limits: LimitsConfig = LimitsConfig()
+    replica_cpus: float = Field(default=0.25, gt=0)
+    start_timeout_s: float = Field(default=300.0, gt=0)
+    stall_timeout_s: float = Field(default=30.0, gt=0)
+    autoscaling: dict[str, Any] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name_fits_a_url(cls, name: str | None) -> str | None:
+        if name is not None and not _MODEL_NAME.fullmatch(name):
+            raise ValueError(f"'{name}' cannot stand in a URL: use letters, digits, '.', '_' and '-'")
+        return name
+
+    @field_validator("targets")
+    @classmethod
+    def _targets_are_known(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(resolve_soc(target).name for target in targets)
+
+    @field_validator("om")
+    @classmethod
+    def _om_socs_are_known(cls, om: Path | dict[str, Path] | None) -> Path | dict[str, Path] | None:
+        if isinstance(om, dict):
+            if not om:
+                raise ValueError("is an empty mapping: give at least one 'SoC: path'")
+            return {resolve_soc(soc).name: path for soc, path in om.items()}
+        return om
+
+    @model_validator(mode="after")
+    def _one_source(self) -> AppConfig:
+        if (self.recipe is None) == (self.om is None):
+            given = "both" if self.recipe is not None else "neither"
+            raise ValueError(
+                f"{given} of 'recipe' and 'om' given: exactly one says where the model comes from"
+            )
+        if self.om is not None and self.targets:
+            raise ValueError("targets belong to a recipe; a ready-made 'om' is compiled already")
+        if self.batched is not None and self.om is None:
+            raise ValueError(
+                "batched belongs to a ready-made 'om'; a recipe says it by -1 at axis 0 of its inputs"
+            )
+        return self
+
+
+def parse_app_config(args: dict[str, Any]) -> AppConfig:
+    """Validate the `args:` of an application.
+
+    Raises:
+        ConfigError: every fault found, each with its key, its value, the rule and the nearest right form.
+    """
+    try:
+        return AppConfig.model_validate(args)
+    except ValidationError as error:
+        raise ConfigError(describe_faults(error, AppConfig, "args")) from None
+
+
+def describe_faults(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    """Pydantic's findings in one line: `args.batching.slot: unknown key; did you mean 'slots'?`."""
+    faults = []
+    for fault in error.errors():
+        # Pydantic names the branches of a union in the location; a user knows only keys and indices.
+        location = tuple(part for part in fault["loc"] if not _names_a_type(part))
+        path = ".".join([where, *map(str, location)])
+        if fault["type"] == "extra_forbidden":
+            faults.append(
+                f"{path}: unknown key{nearest(str(location[-1]), _fields_at(model, location[:-1]))}"
+            )
+        else:
+            message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+            shown = "" if fault["type"] in ("missing", "value_error") else f" (got {fault['input']!r})"
+            faults.append(f"{path}: {message}{shown}")
+    return "; ".join(dict.fromkeys(faults))
+
+
+def _names_a_type(part: int | str) -> bool:
+    return isinstance(part, str) and (
+        part in ("path", "str", "int", "float", "bool") or part.startswith(("dict[", "lax-or-strict"))
+    )
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for key in location:
+        field = model.model_fields.get(str(key))
+        if (
+            field is None
+            or not isinstance(field.annotation, type)
+            or not issubclass(field.annotation, BaseModel)
+        ):
+            return []
+        model = field.annotation
+    return list(model.model_fields)

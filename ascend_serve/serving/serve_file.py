@@ -1,0 +1,134 @@
+"""The check of a whole Serve file.
+
+Ray Serve drops unknown keys in silence (`ServeDeploySchema` allows extras on purpose), so a misspelt
+`max_ongoing_request` costs nothing but throughput. Here every key is held against Ray's own schema, and the
+`args:` of our applications against `AppConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import ServeDeploySchema
+
+from ascend_serve.errors import ConfigError
+from ascend_serve.serving.config import describe_faults, parse_app_config
+from ascend_serve.spec.text import nearest
+
+BUILDER = "ascend_serve.serving.app:build"
+DEPLOYMENT = "AscendModel"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a check found: `errors` stop a deployment, `notes` are worth a look."""
+
+    errors: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_serve_file(path: Path) -> dict[str, Any]:
+    """The mapping that a Serve file holds.
+
+    Raises:
+        ConfigError: no such file, no YAML, or YAML that is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: a Serve file is a mapping with the key 'applications'")
+    return content
+
+
+def check_serve_file(content: Mapping[str, Any], base: Path) -> Findings:
+    """Hold a Serve file against Ray's schema and ours.
+
+    Args:
+        content: the mapping in the file.
+        base: folder from which Serve will be started; relative paths in `args:` are looked up there.
+    """
+    errors = [f"{path}: unknown key{hint}" for path, hint in _unknown_keys(content, ServeDeploySchema, "")]
+    notes: list[str] = []
+    try:
+        ServeDeploySchema.model_validate(content)
+    except ValidationError as error:
+        errors.append(describe_faults(error, ServeDeploySchema, "file"))
+    applications = content.get("applications")
+    for index, application in enumerate(applications if isinstance(applications, list) else []):
+        if isinstance(application, dict) and application.get("import_path") == BUILDER:
+            _check_application(application, f"applications[{index}]", base, errors, notes)
+    return Findings(tuple(errors), tuple(notes))
+
+
+def _check_application(
+    application: dict[str, Any], where: str, base: Path, errors: list[str], notes: list[str]
+) -> None:
+    try:
+        config = parse_app_config(application.get("args") or {})
+    except ConfigError as error:
+        errors.append(f"{where}.{error}")
+    else:
+        paths = [config.recipe] if config.recipe else []
+        paths += list(config.om.values()) if isinstance(config.om, dict) else [config.om] if config.om else []
+        errors += [
+            f"{where}.args: no file {base / path} (relative paths start at the folder Serve is started in)"
+            for path in paths
+            if not (base / path).is_file()
+        ]
+    for number, deployment in enumerate(application.get("deployments") or []):
+        at = f"{where}.deployments[{number}]"
+        if not isinstance(deployment, dict):
+            continue
+        if deployment.get("name") != DEPLOYMENT:
+            errors.append(
+                f"{at}.name: '{deployment.get('name')}' is no deployment of this application; it has '{DEPLOYMENT}'"
+            )
+        actor = deployment.get("ray_actor_options")
+        if isinstance(actor, dict) and (actor.get("resources") or {}).get("NPU") != 1:
+            errors.append(
+                f"{at}.ray_actor_options: replaces the builder's, so it must say resources: {{NPU: 1}} again; "
+                "a replica owns exactly one NPU"
+            )
+        scaling = deployment.get("autoscaling_config")
+        if isinstance(scaling, dict) and "target_ongoing_requests" not in scaling:
+            default = AutoscalingConfig().target_ongoing_requests
+            notes.append(
+                f"{at}.autoscaling_config: without target_ongoing_requests Ray uses {default:g}, which keeps batches "
+                "small; about twice the largest gear suits, and `args.autoscaling` derives it"
+            )
+
+
+def _unknown_keys(content: Any, model: type[BaseModel], path: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(content, Mapping):
+        return
+    known = model.model_fields
+    for key, value in content.items():
+        at = f"{path}.{key}" if path else str(key)
+        if key not in known:
+            yield at, nearest(str(key), known)
+            continue
+        inner = _models_in(known[key].annotation)
+        if inner is None:
+            continue
+        if isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from _unknown_keys(item, inner, f"{at}[{index}]")
+        else:
+            yield from _unknown_keys(value, inner, at)
+
+
+def _models_in(annotation: Any) -> type[BaseModel] | None:
+    """The pydantic model inside an annotation such as `list[Model] | None`, or None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _models_in(part))), None)

@@ -1,0 +1,65 @@
+"""The check of a Serve file finds what Serve drops in silence."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.serve.tools import ROOT
+
+pytestmark = pytest.mark.serve
+
+
+def findings(change: dict[str, Any]) -> Any:
+    """Check the shipped file with `path.to.key: value` changes made to it."""
+    from ascend_serve.serving.serve_file import check_serve_file
+
+    told = yaml.safe_load((ROOT / "deployments/resnet.yaml").read_text())
+    for path, value in change.items():
+        *parents, last = path.split(".")
+        place = told
+        for parent in parents:
+            place = place[int(parent)] if parent.isdigit() else place.setdefault(parent, {})
+        place[last] = value
+    return check_serve_file(told, ROOT)
+
+
+APP = "applications.0"
+DEPLOYMENT = f"{APP}.deployments.0"
+
+
+def test_the_shipped_file_is_right() -> None:
+    assert findings({}) == findings({})
+    assert findings({}).errors == ()
+    assert findings({}).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("http_option", {}, "http_option: unknown key; did you mean 'http_options'?"),
+        ("http_options.prot", 1, "http_options.prot: unknown key; did you mean 'port'?"),
+        (f"{APP}.route_prefixes", "/", "did you mean 'route_prefix'?"),
+        (f"{APP}.args.recipee", "x", "did you mean 'recipe'?"),
+        (f"{APP}.args.batching.slot", 2, "did you mean 'slots'?"),
+        (f"{APP}.args.batching.slots", 0, "args.batching.slots"),
+        (f"{APP}.args.batching.policy", "pad_upp", "pad_up"),
+        (f"{APP}.args.targets", ["Ascend910Z"], "Ascend910Z"),
+        (f"{APP}.args.om", "a.om", "exactly one"),
+        (f"{APP}.args.recipe", "nowhere.yaml", "nowhere.yaml"),
+        (f"{DEPLOYMENT}.name", "Model", "'Model' is no deployment of this application"),
+        (f"{DEPLOYMENT}.max_ongoing_request", 7, "did you mean 'max_ongoing_requests'?"),
+        (f"{DEPLOYMENT}.ray_actor_options", {"num_npus": 1}, "num_npus: unknown key"),
+        (f"{DEPLOYMENT}.ray_actor_options", {"num_cpus": 1}, "resources: {NPU: 1}"),
+        (f"{DEPLOYMENT}.autoscaling_config", {"max_replica": 3}, "did you mean 'max_replicas'?"),
+    ],
+)
+def test_a_wrong_key_or_value_is_an_error(path: str, value: Any, said: str) -> None:
+    assert any(said in error for error in findings({path: value}).errors), findings({path: value}).errors
+
+
+def test_autoscaling_without_a_target_is_worth_a_note() -> None:
+    scaled = {"name": "AscendModel", "autoscaling_config": {"max_replicas": 3}}
+    found = findings({f"{APP}.deployments": [scaled]})
+    assert found.errors == ()
+    assert "target_ongoing_requests" in found.notes[0]

@@ -1,0 +1,57 @@
+"""Waiting, ports, and Open Inference requests by hand, so that the tests do not decode with the code they test."""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def infer_binary(
+    rows: Array, *, model: str = "resnet", name: str = "image"
+) -> tuple[str, bytes, dict[str, str]]:
+    """Path, body and headers of a request in the binary extension, asking for binary outputs."""
+    raw = rows.tobytes()
+    tensor = {
+        "name": name,
+        "shape": rows.shape,
+        "datatype": "FP32",
+        "parameters": {"binary_data_size": len(raw)},
+    }
+    header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    return f"/v2/models/{model}/infer", header + raw, {"Inference-Header-Content-Length": str(len(header))}
+
+
+def outputs(response: httpx.Response) -> dict[str, Array]:
+    """FP32 outputs of a binary answer; raises on any status but 200."""
+    response.raise_for_status()
+    length = int(response.headers["Inference-Header-Content-Length"])
+    tail = response.content[length:]
+    found = {}
+    for tensor in json.loads(response.content[:length])["outputs"]:
+        size = tensor["parameters"]["binary_data_size"]
+        found[tensor["name"]] = np.frombuffer(tail[:size], "<f4").reshape(tensor["shape"])
+        tail = tail[size:]
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(what: str, check: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+    """Ask until the answer is true; the answer. Fails, naming what was waited for, past the limit."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := check()):
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        time.sleep(0.1)
+    return answer
