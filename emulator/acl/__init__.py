@@ -1,0 +1,11 @@
+"""pyACL's shape over an emulated Ascend device: same names, same tuples, same codes (facts/pyacl.md §1-§3).
+
+No constant, class or error name is exported, as in the original; unknown names raise AttributeError.
+Importing this starts no
+process and opens no socket: the first `set_device` or `create_context` does.
+"""
+
+from acl import mdl as mdl
+from acl import rt as rt
+from acl import util as util
+from acl._base import *  # noqa: F403 - exactly the functions that `_base.__all__` lists

@@ -1,0 +1,87 @@
+"""What `atc` says on the console and how it ends (facts/atc_om_soc.md §2.1).
+
+The start line comes first, `...` before the verdict of every run whose arguments could be parsed, verdict and
+error report go to standard output, complaints of the argument parser to standard error. Exit status 0, or
+255.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+
+from ascend_emulator.atc.errors import AtcError
+from ascend_emulator.atc.options import CommandLineError, HelpWanted, parse, usage
+from ascend_emulator.atc.request import check
+
+START = "ATC start working now, please wait for a moment."
+SUCCESS = "ATC run success, welcome to the next use."
+FAILURE = "ATC run failed, Please check the detail log, Try 'atc --help' for more information"
+UNRECORDED = "E19999: Internal Error!\n        An unknown error occurred. Please check the log.\n"
+"""What ATC reports when nothing recorded an error, as its argument parser does not."""
+
+FAILED = 255
+
+_DISTRIBUTION = "ascend-emulator"
+_CANN_VARIABLES = ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "ASCEND_TOOLKIT_HOME")
+_FORCE = "ASCEND_EMULATOR_FORCE"
+
+
+def _refuse_beside_cann(environment: Mapping[str, str]) -> None:
+    """An emulated model must not be taken for a real one, so nothing is compiled where CANN is set up."""
+    present = [name for name in _CANN_VARIABLES if environment.get(name)]
+    if present and environment.get(_FORCE) != "1":
+        raise AtcError(
+            "E10055",
+            f"this is the emulated atc, and {', '.join(present)} of CANN is set",
+            cause="The models it makes run on the emulated card only.",
+            solution=f"Use CANN's own atc, unset it, or set {_FORCE}=1 to run the emulated one anyway.",
+        )
+
+
+def _fail(report: str) -> int:
+    print(FAILURE)
+    print(report, flush=True)
+    return FAILED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `atc`.
+
+    Args:
+        arguments: without the program's name; those of the process when None.
+
+    Returns:
+        The exit status: 0, or 255 after any failure.
+    """
+    given_arguments = sys.argv[1:] if arguments is None else list(arguments)
+    print(START, flush=True)
+    try:
+        given = parse(given_arguments)
+    except HelpWanted:
+        print(usage(version(_DISTRIBUTION)), end="")
+        return 0
+    except CommandLineError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return _fail(UNRECORDED)
+    except AtcError as error:
+        return _fail(error.report(datetime.now()))
+    try:
+        _refuse_beside_cann(os.environ)
+        request = check(given)
+        # Imported late: onnx and its runtime take longer to load than a wrong option takes to find.
+        from ascend_emulator.atc.build import build
+
+        warnings = build(request, " ".join([sys.argv[0], *given_arguments]), version(_DISTRIBUTION))
+    except AtcError as error:
+        print("...")
+        return _fail(error.report(datetime.now()))
+    print("...")
+    print(SUCCESS)
+    for warning in warnings:
+        print(warning)
+    sys.stdout.flush()
+    return 0

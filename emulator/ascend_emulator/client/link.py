@@ -1,0 +1,237 @@
+"""A process's connection to one card: commands go out, answers come back to the thread that asked.
+
+A command is one `send` that keeps the GIL: it is as cheap as a system call, and no other thread can get in
+between. A thread that waits reads its own channel, with the GIL or without, as the call it serves does on
+hardware (facts/pyacl.md §17). No thread of the client runs Python for this.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from ascend_emulator import libc, wire
+from ascend_emulator.arena import Arena
+from ascend_emulator.codes import RT_DEVICE_SETUP, RT_LOST_DEVICE, Failure
+from ascend_emulator.settings import Settings
+from ascend_emulator.timing import Link as LinkTime
+from ascend_emulator.wire import Op, Way
+
+_LONGEST_ANSWER = wire.REPLY.size + wire.MAX_TEXT + 1
+_MOST_CHANNELS = 0xFFFF
+_LOST = "EE9999: the card has gone: its process ended. Reset the device, or start the process again."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a card said to a command that was waited for."""
+
+    first: int
+    second: int
+
+
+class _Channel:
+    """One thread's ear to one card."""
+
+    def __init__(self, link: Link, number: int) -> None:
+        self.number = number
+        self.sequence = 0
+        self._link = link
+        near_end, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._fd = near_end.detach()
+        with far_end:
+            link.post_fd(wire.HEADER.pack(Op.OPEN_CHANNEL, number, 0), far_end.fileno())
+        self._buffer = ctypes.create_string_buffer(_LONGEST_ANSWER)
+        self._heard = ctypes.c_uint32.from_buffer(self._buffer)  # the sequence of the answer that came last
+        self._poll = libc.PollEntry(self._fd, libc.POLL_IN, 0)
+
+    def receive(self, *, keep_gil: bool, timeout_ms: int | None) -> Answer | None:
+        """The answer to the command sent last; None when the time is up."""
+        recv = libc.recv_keeping_gil if keep_gil else libc.recv_freeing_gil
+        poll = libc.poll_keeping_gil if keep_gil else libc.poll_freeing_gil
+        deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+        in_time = True
+        deferred: BaseException | None = None
+        # Whatever interrupts this loop, what has arrived is seen in the buffer. Answers to waits that timed out
+        # earlier are passed over.
+        while in_time and self._heard.value != self.sequence:
+            try:
+                if deadline is not None:
+                    rest_ms = max(0, round((deadline - time.monotonic()) * 1000))
+                    ready = poll(self._poll, 1, rest_ms)
+                    in_time = ready != 0
+                    if ready <= 0:
+                        continue
+                size = recv(self._fd, self._buffer, _LONGEST_ANSWER, 0)
+                if size == 0 or (size < 0 and ctypes.get_errno() != errno.EINTR):
+                    raise self._link.lose()
+            except Failure:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a signal handler raised; a C call would return first
+                deferred = error
+        if deferred is not None:
+            raise deferred
+        if not in_time:
+            return None
+        _, code, first, second = wire.REPLY.unpack_from(self._buffer)
+        if code:
+            text = ctypes.string_at(ctypes.byref(self._buffer, wire.REPLY.size))
+            raise Failure(code, text.decode(errors="replace"))
+        return Answer(first, second)
+
+    def __del__(
+        self, close: Callable[[int], None] = os.close, ending: Callable[[], bool] = sys.is_finalizing
+    ) -> None:
+        # The thread has ended: without this the card would keep the other end open as long as the process lives.
+        if not ending():  # else module globals may be gone, and the card notices by itself
+            close(self._fd)
+            self._link.forget_channel(self.number)
+
+
+class Link:
+    """A connection, with the card's memory mapped.
+
+    Args:
+        end: the connected socket.
+        settings: this process's settings.
+        pinned: this process's pinned host memory, which the card maps too.
+
+    Attributes:
+        memory: device memory; a device pointer is an address in it.
+        copy_times: modelled time of synchronous copies by way; empty in functional timing.
+        lost: whether the card is known to have gone.
+        closed: whether this process has left the card.
+    """
+
+    def __init__(self, end: socket.socket, settings: Settings, pinned: Arena) -> None:
+        self._fd = end.fileno()
+        self._numbers = count(1)
+        self._local = threading.local()
+        self.lost = False
+        self.closed = False
+        self._pinned = pinned
+        greeting = {"soc": settings.soc.name, "run_mode": settings.run_mode, "pinned_bytes": pinned.size}
+        message = wire.HEADER.pack(Op.HELLO, 0, 0) + json.dumps(greeting).encode()
+        try:
+            socket.send_fds(end, [message], [pinned.fd])
+            answer, fds, _, _ = socket.recv_fds(end, wire.MAX_MESSAGE, 1)
+        except ConnectionError:
+            answer, fds = b"", []
+        finally:
+            end.detach()
+        if not answer:
+            os.close(self._fd)
+            text = "ascend-emulator: the card ended while it started; its log lies beside its socket"
+            raise Failure(RT_DEVICE_SETUP, text)
+        facts = json.loads(answer)
+        if "refused" in facts:
+            os.close(self._fd)
+            raise Failure(RT_DEVICE_SETUP, facts["refused"])
+        self.memory = Arena(facts["memory_bytes"], fds[0])
+        self.copy_times = {Way[name]: LinkTime(*values) for name, values in facts["links"].items()}
+
+    def address_on_wire(self, address: int) -> int:
+        """What the card calls an address of this process; `wire.NOWHERE` for ordinary host memory."""
+        if self.memory.covers(address):
+            return address - self.memory.base
+        if self._pinned.covers(address):
+            return address - self._pinned.base + wire.PINNED
+        return wire.NOWHERE
+
+    def post(self, message: bytes) -> None:
+        """Send a command that nobody waits for.
+
+        Raises:
+            Failure: 507010, the card has gone.
+        """
+        if self.closed or self.lost:
+            raise Failure(RT_LOST_DEVICE, _LOST)
+        while libc.send_keeping_gil(self._fd, message, len(message), socket.MSG_NOSIGNAL) < 0:
+            if ctypes.get_errno() != errno.EINTR:
+                raise self.lose()
+
+    def post_fd(self, message: bytes, fd: int) -> None:
+        """Send a command that carries a file descriptor."""
+        end = socket.socket(fileno=self._fd)
+        try:
+            socket.send_fds(end, [message], [fd])
+        except OSError as error:
+            raise self.lose() from error
+        finally:
+            end.detach()
+
+    def call(self, op: Op, body: bytes, *, keep_gil: bool = True, fd: int | None = None) -> Answer:
+        """Send a command and wait for its answer.
+
+        Args:
+            op: the command.
+            body: what follows the header.
+            keep_gil: wait with the GIL, as most calls do on hardware.
+            fd: a file descriptor to send along.
+
+        Raises:
+            Failure: with the card's code and text, or 507010 when the card has gone.
+        """
+        answer = self._exchange(op, body, keep_gil, None, fd)
+        if answer is None:
+            raise ValueError("a wait without a time limit cannot run out of time")
+        return answer
+
+    def call_within(self, op: Op, body: bytes, timeout_ms: int, *, keep_gil: bool) -> Answer | None:
+        """As `call`, but None when no answer came in time."""
+        return self._exchange(op, body, keep_gil, timeout_ms, None)
+
+    def _exchange(
+        self, op: Op, body: bytes, keep_gil: bool, timeout_ms: int | None, fd: int | None
+    ) -> Answer | None:
+        channel: _Channel | None = getattr(self._local, "channel", None)
+        if channel is None:
+            channel = self._local.channel = _Channel(self, next(self._numbers) % _MOST_CHANNELS + 1)
+        channel.sequence = channel.sequence % 0xFFFFFFFF + 1
+        message = wire.HEADER.pack(op, channel.number, channel.sequence) + body
+        if fd is None:
+            self.post(message)
+        else:
+            self.post_fd(message, fd)
+        return channel.receive(keep_gil=keep_gil, timeout_ms=timeout_ms)
+
+    def alive(self) -> bool:
+        """Whether the card is still there; asks the socket, not the card."""
+        if not self.lost and not self.closed:
+            byte = ctypes.create_string_buffer(1)
+            if libc.recv_keeping_gil(self._fd, byte, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == 0:
+                self.lost = True
+        return not self.lost
+
+    def lose(self) -> Failure:
+        """Note that the card has gone; the failure to raise."""
+        self.lost = True
+        return Failure(RT_LOST_DEVICE, _LOST)
+
+    def forget_channel(self, number: int) -> None:
+        """Let the card close its end of a thread's channel."""
+        if not self.closed and not self.lost:
+            message = wire.HEADER.pack(Op.CLOSE_CHANNEL, number, 0)
+            libc.send_keeping_gil(self._fd, message, len(message), socket.MSG_NOSIGNAL)
+
+    def close(self) -> None:
+        """Leave the card, which then frees everything this process held there."""
+        if not self.closed:
+            self.closed = True
+            os.close(self._fd)
+            self.memory.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the parent's descriptors, so that its end is still noticed."""
+        if not self.closed:
+            self.closed = True
+            os.close(self._fd)

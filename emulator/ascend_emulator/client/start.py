@@ -1,0 +1,74 @@
+"""Join a card, starting it when it is not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from socket import socket
+
+import ascend_emulator
+from ascend_emulator.codes import RT_DEVICE_SETUP, Failure
+from ascend_emulator.rendezvous import Place, connect, listen, locked, place_of
+from ascend_emulator.settings import Settings
+from ascend_emulator.timing import read_timing
+
+
+def join_card(settings: Settings, number: int) -> socket:
+    """A connection to card `number` of the settings' node.
+
+    Args:
+        settings: this process's; a card that has to be started takes them over.
+        number: physical number.
+
+    Raises:
+        Failure: 507033, the card cannot be started.
+    """
+    place = place_of(settings.node, number)
+    with locked(place):
+        link = connect(place)
+        if link is not None:
+            return link
+        try:
+            read_timing(settings)  # its errors are told here, where somebody reads them
+            with listen(place) as listener:
+                _start(place, settings, listener)
+                link = connect(place)
+            if link is not None:
+                return link
+            raise Failure(
+                RT_DEVICE_SETUP, f"ascend-emulator: card {number} does not listen at {place.socket}"
+            )
+        except Failure:
+            place.remove()
+            raise
+
+
+def _start(place: Place, settings: Settings, listener: socket) -> None:
+    described = {
+        "folder": str(place.folder),
+        "number": place.number,
+        "settings": {**asdict(settings), "soc": settings.soc.name},
+    }
+    # The package is found where this process found it, whatever the card's own sys.path would say.
+    home = str(Path(ascend_emulator.__file__).parent.parent)
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    with place.log.open("wb") as log:
+        starter = subprocess.run(
+            [sys.executable, "-m", "ascend_emulator.card", str(listener.fileno()), json.dumps(described)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            cwd=place.folder,
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            check=False,
+        )
+    if starter.returncode:
+        raise Failure(
+            RT_DEVICE_SETUP, f"ascend-emulator: card {place.number} did not start:\n{place.log.read_text()}"
+        )
