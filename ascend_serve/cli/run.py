@@ -8,11 +8,12 @@ will be, since `serve run` loops without a word when an application fails to dep
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,24 @@ def loopback_copy(content: Mapping[str, Any], port: int | None) -> dict[str, Any
     http = {**(content.get("http_options") or {}), "host": LOOPBACK}
     http["port"] = port or http.get("port", DEFAULT_PORT)
     return {**content, "http_options": http}
+
+
+_RAISED = re.compile(r"^(?:\w+\.)+\w+: (?P<words>.+)$", re.MULTILINE)
+_WRAPPING = re.compile(r"^.*(?:failed with exception:|Error:)$")
+
+
+def cause_of(messages: Sequence[str]) -> str:
+    """The line a person needs out of Serve's messages on an application and its deployments.
+
+    Serve wraps a builder's words in a line of its own, and a constructor's in a traceback whose last line counts.
+    """
+    for message in reversed(messages):
+        if raised := _RAISED.findall(message):
+            return str(raised[-1])
+    for message in messages:
+        if lines := [line for line in message.strip().splitlines() if not _WRAPPING.match(line)]:
+            return lines[0]
+    return "Serve gives no reason; see its controller's log"
 
 
 def _serve(file: Path, content: Mapping[str, Any]) -> int:
@@ -103,8 +122,9 @@ class _Watcher(threading.Thread):
                     seconds = time.monotonic() - started
                     click.echo(f"ready: '{name}' on {self._url} after {seconds:.0f} s. Ctrl-C stops it.")
                 elif state in ("DEPLOY_FAILED", "UNHEALTHY") and name not in announced:
-                    first_line = application.message.strip().splitlines()[0] if application.message else state
-                    click.echo(f"ascend-serve: '{name}' failed: {first_line}", err=True)
+                    messages = [deployment.message for deployment in application.deployments.values()]
+                    cause = cause_of([application.message, *messages])
+                    click.echo(f"ascend-serve: '{name}' failed: {cause}", err=True)
                     self.failed = True
                     # A real signal, because it also ends the sleep that `serve run` is in.
                     os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,53 @@
+"""A device that is lost makes its replica unhealthy; Serve replaces it, and requests are answered again."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from tests.serve.tools import eventually, infer_binary, outputs
+
+pytestmark = pytest.mark.serve
+
+Array = np.ndarray[Any, Any]
+
+
+def cards() -> list[int]:
+    """Processes of this run's emulated cards."""
+    mine = os.environ["RAY_TMPDIR"]
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "ascend_emulator.card" in (command := " ".join(process.info["cmdline"] or [])) and mine in command
+    ]
+
+
+def test_a_lost_device_costs_a_replica_and_not_the_application(
+    deploy: Callable[..., Any], http: httpx.Client, digits: Array, expected: Array
+) -> None:
+    from ray import serve
+
+    for other in set(serve.status().applications) - {"lost"}:
+        serve.delete(other)
+    deploy("lost", args={"name": "resnet"}, health_check_period_s=1)
+    path, body, headers = infer_binary(digits[:3])
+
+    def answered() -> bool:
+        answer = http.post(f"/lost{path}", content=body, headers=headers)
+        if answer.status_code != 200:
+            assert answer.status_code in (500, 503), answer.text
+            return False
+        np.testing.assert_array_equal(outputs(answer)["logits"].argmax(axis=1), expected[:3].argmax(axis=1))
+        return True
+
+    assert answered()
+    (card,) = cards()
+    os.kill(card, signal.SIGKILL)
+    assert not answered()
+    eventually("a new replica answers", answered, 90)
+    assert card not in cards()
