@@ -170,12 +170,13 @@ def counters(serve_url: str) -> Callable[[str], dict[str, float]]:
 
 
 @pytest.fixture
-def slow_device(tmp_path: Path) -> Callable[[float], dict[str, Any]]:
-    """Actor options of a replica whose emulated card takes the given milliseconds for every gear."""
+def slow_device(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Actor options of a replica whose emulated card takes the given milliseconds at every gear, or at each."""
 
-    def options(ms: float) -> dict[str, Any]:
+    def options(ms: float | Mapping[str, float]) -> dict[str, Any]:
         table = tmp_path / "times.json"
-        table.write_text(json.dumps({"models": {"resnet": dict.fromkeys(("1", "4", "8", "16"), ms)}}))
+        times = ms if isinstance(ms, Mapping) else dict.fromkeys(("1", "4", "8", "16"), ms)
+        table.write_text(json.dumps({"models": {"resnet": times}}))
         return {
             "num_cpus": 0.25,
             "resources": {"NPU": 1},

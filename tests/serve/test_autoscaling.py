@@ -38,7 +38,7 @@ def open_cards() -> set[str]:
 async def test_load_brings_three_replicas_on_devices_of_their_own_and_silence_takes_them_away(
     deploy: Callable[..., Any],
     serve_url: str,
-    slow_device: Callable[[float], dict[str, Any]],
+    slow_device: Callable[..., dict[str, Any]],
     digits: Array,
     expected: Array,
 ) -> None:

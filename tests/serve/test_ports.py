@@ -60,7 +60,11 @@ def listening(root: psutil.Process) -> dict[str, set[str]]:
     """Interfaces by who listens: a named port of Serve's, or Ray itself."""
     found: dict[str, set[str]] = {}
     for process in [root, *root.children(recursive=True)]:
-        for connection in process.net_connections("inet"):
+        try:
+            connections = process.net_connections("inet")
+        except psutil.NoSuchProcess:
+            continue  # a worker that ended meanwhile
+        for connection in connections:
             if connection.status != psutil.CONN_LISTEN:
                 continue
             interface, port = connection.laddr
