@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -51,6 +52,9 @@ VARIABLES: tuple[Variable, ...] = (
             "RAY_SERVE_HAPROXY_SOCKET_PATH",
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE",
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE",
+            "RAY_SERVE_HAPROXY_STATS_PORT",
+            "RAY_SERVE_HAPROXY_METRICS_PORT",
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
         )
     ),
     *(
@@ -107,13 +111,14 @@ def on_fast_path() -> bool:
     return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
 
 
-def switch_on_fast_path(folder: Path) -> None:
+def switch_on_fast_path(folder: Path, free_port: Callable[[int], int]) -> None:
     """Set what Serve's fast data path needs, where it is not set; processes started later inherit it.
 
     Ray reads these when it is imported, so this comes before (facts: Ray Serve §4.1, §4.4, §5).
 
     Args:
         folder: for HAProxy's configuration, state and admin socket; short, since a socket's path is bounded.
+        free_port: the port given, or another if that is taken, as by a second Serve on this machine.
     """
     wanted = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -128,6 +133,10 @@ def switch_on_fast_path(folder: Path) -> None:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        # Ray's own defaults, unless taken.
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500)),
     }
     for name, value in wanted.items():
         os.environ.setdefault(name, value)

@@ -29,6 +29,6 @@ CONSTRUCTOR = (
     ],
 )
 def test_the_line_that_counts_is_picked(messages: list[str], cause: str) -> None:
-    from ascend_serve.cli.run import cause_of
+    from ascend_serve.cli.watch import cause_of
 
     assert cause_of(messages) == cause

@@ -1,19 +1,13 @@
 """Which sockets listen while a model is served: the table "Ports" of the README, in both modes."""
 
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 import yaml
 
-from tests.serve.tools import ROOT, eventually, free_port
+from tests.serve.tools import ROOT, eventually, free_port, processes_of, served
 
 pytestmark = pytest.mark.serve
 
@@ -22,44 +16,10 @@ RAY_ITSELF = "(Ray)"
 """Ray's own processes talk to each other on ports of their choosing, guarded by its token."""
 
 
-@contextmanager
-def served(command: list[str], port: int, scratch: Path) -> Iterator[psutil.Process]:
-    environment = {
-        **os.environ,
-        "RAY_TMPDIR": str(scratch),
-        "ASCEND_SERVE_STORE": str(scratch / "store"),
-        "RAY_AUTH_TOKEN_PATH": str(scratch / "token"),
-        "ASCEND_EMULATOR_NODE": "ports",
-    }
-    (scratch / "token").write_text("0123456789abcdef0123456789abcdef")
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-    def ready() -> bool:
-        assert process.poll() is None, f"{command[0]} ended with {process.returncode}"
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/v2/models/resnet/ready", timeout=2).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        eventually("the model is ready", ready, 120)
-        yield psutil.Process(process.pid)
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(90)
-
-
-def listening(root: psutil.Process) -> dict[str, set[str]]:
+def listening(scratch: Path) -> dict[str, set[str]]:
     """Interfaces by who listens: a named port of Serve's, or Ray itself."""
     found: dict[str, set[str]] = {}
-    for process in [root, *root.children(recursive=True)]:
+    for process in processes_of(scratch):
         try:
             connections = process.net_connections("inet")
         except psutil.NoSuchProcess:
@@ -78,7 +38,13 @@ def listening(root: psutil.Process) -> dict[str, set[str]]:
             else:
                 who = RAY_ITSELF
             found.setdefault(who, set()).add("all" if interface in ("0.0.0.0", "::") else interface)
+    found.pop(RAY_ITSELF)
     return found
+
+
+def settled(scratch: Path) -> dict[str, set[str]] | None:
+    found = listening(scratch)
+    return found if f"HAProxy {PORT}" in found else None
 
 
 PORT = free_port()
@@ -89,9 +55,9 @@ def test_the_fast_path_listens_on_loopback_but_for_haproxys_two_pages(
 ) -> None:
     command = [str(BIN / "ascend-serve"), "run", "deployments/resnet.yaml", "--port", str(PORT)]
     scratch = tmp_path_factory.mktemp("p")
-    with served(command, PORT, scratch) as process:
-        found = listening(process)
-    found.pop(RAY_ITSELF)
+    with served(command, PORT, scratch):
+        # HAProxy hands its sockets to a new process whenever a replica comes, so one look may find neither.
+        found = eventually("HAProxy is settled", lambda: settled(scratch))
     assert found == {
         f"HAProxy {PORT}": {"127.0.0.1"},
         "HAProxy 8404": {"all"},
@@ -107,7 +73,6 @@ def test_stock_serve_listens_where_the_file_says(tmp_path_factory: pytest.TempPa
     assert told["http_options"]["host"] == "0.0.0.0"
     told["http_options"]["port"] = PORT
     (scratch / "resnet.yaml").write_text(yaml.safe_dump(told))
-    with served([str(BIN / "serve"), "run", str(scratch / "resnet.yaml")], PORT, scratch) as process:
-        found = listening(process)
-    found.pop(RAY_ITSELF)
+    with served([str(BIN / "serve"), "run", str(scratch / "resnet.yaml")], PORT, scratch):
+        found = listening(scratch)
     assert found == {f"proxy {PORT}": {"all"}}

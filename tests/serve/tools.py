@@ -1,14 +1,19 @@
 """Waiting, ports, and Open Inference requests by hand, so that the tests do not decode with the code they test."""
 
 import json
+import os
+import signal
 import socket
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 
 Array = np.ndarray[Any, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,3 +60,52 @@ def eventually(what: str, check: Callable[[], Any], timeout_s: float = 60.0) -> 
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
         time.sleep(0.1)
     return answer
+
+
+@contextmanager
+def served(command: list[str], port: int, scratch: Path) -> Iterator[psutil.Process]:
+    """The shipped model served by a command, in a session and on cards of its own; ended by Ctrl-C."""
+    environment = {
+        **os.environ,
+        "RAY_TMPDIR": str(scratch),
+        "ASCEND_SERVE_STORE": str(scratch / "store"),
+        "RAY_AUTH_TOKEN_PATH": str(scratch / "token"),
+        "ASCEND_EMULATOR_NODE": "ports",
+    }
+    (scratch / "token").write_text("0123456789abcdef0123456789abcdef")
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def ready() -> bool:
+        assert process.poll() is None, f"{command[0]} ended with {process.returncode}"
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/v2/models/resnet/ready", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        eventually("the model is ready", ready, 120)
+        yield psutil.Process(process.pid)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        process.wait(90)
+
+
+def processes_of(scratch: Path) -> list[psutil.Process]:
+    """Every process of a `served` run: those that name its folder in their command line or environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            told = [*process.cmdline(), process.environ().get("RAY_TMPDIR", "")]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended meanwhile, or is somebody else's
+        if any(str(scratch) in word for word in told):
+            found.append(process)
+    return found
