@@ -271,15 +271,6 @@ class Engine:
 
     def _launch(self, batch: Batch) -> None:
         """Hand a sealed batch to the lane."""
-        parts = []
-        waits_ms = []
-        for ticket, start, rows, at in batch.pieces:
-            request = self._requests[ticket]
-            if start == 0:
-                request.outputs = self._packer.outputs(ticket.rows)
-                waits_ms.append((batch.sealed_at - ticket.offered_at) * 1e3)
-            parts.append(Part(request.inputs, request.outputs, start, rows, at))
-        self._recorder.batch_sealed(batch.gear, batch.rows, waits_ms)
 
         def done(error: BaseException | None) -> None:
             # Called by the lane. A closed loop raises RuntimeError: then nobody is left to tell.
@@ -287,6 +278,7 @@ class Engine:
                 self._loop.call_soon_threadsafe(self._landed, batch, error)
 
         try:
+            parts = self._parts(batch)
             self._runner.launch(
                 batch.slot,
                 batch.gear,
@@ -296,6 +288,19 @@ class Engine:
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, the tickets of this batch end with it
             self._loop.call_soon(self._landed, batch, error)
+
+    def _parts(self, batch: Batch) -> list[Part]:
+        """Where the rows of a sealed batch come from and go to; makes room for results when a request begins."""
+        parts = []
+        waits_ms = []
+        for ticket, start, rows, at in batch.pieces:
+            request = self._requests[ticket]
+            if start == 0:
+                request.outputs = self._packer.outputs(ticket.rows)
+                waits_ms.append((batch.sealed_at - ticket.offered_at) * 1e3)
+            parts.append(Part(request.inputs, request.outputs, start, rows, at))
+        self._recorder.batch_sealed(batch.gear, batch.rows, waits_ms)
+        return parts
 
     def _landed(self, batch: Batch, error: BaseException | None) -> None:
         """Take a batch back from the lane."""

@@ -31,8 +31,9 @@
         └── LaneStalled              the thread that owns the device does not return
 
 Every class carries *hints* for front doors as plain integers, so that this module needs no server library:
-`http_status` and `grpc_status` (numbers of `google.rpc.Code`), and `retry_after_s` where a retry makes sense. All
-survive pickling, since they travel between Ray processes.
+`http_status` and `grpc_status` (numbers of `google.rpc.Code`); a `Refusal` has `retry_after_s` too. All survive
+pickling, since they travel between Ray processes. What an instance knows has no default on its class: Ray raises a
+subclass of both its own error and ours, which asks the original only for what the class itself does not have.
 """
 
 from __future__ import annotations
@@ -46,12 +47,10 @@ class AscendServeError(Exception):
     Attributes:
         http_status: status an HTTP front door should answer with.
         grpc_status: `google.rpc.Code` number a gRPC front door should answer with.
-        retry_after_s: seconds after which a retry makes sense, or None.
     """
 
     http_status: int = 500
     grpc_status: int = 13  # INTERNAL
-    retry_after_s: float | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own __reduce__ calls the class with `args`, which breaks for classes whose constructor

@@ -55,14 +55,18 @@ class Artifact:
         """Check the file against its manifest and return its path; call it before each load.
 
         Raises:
-            ArtifactMissing: the file is gone.
+            ArtifactMissing: there is no such file on this node.
             ArtifactError: its bytes are not those that were published.
         """
-        try:
-            digest = sha256(self.path)
-        except FileNotFoundError as error:
-            raise ArtifactMissing(f"{self.path} is gone; compile the model again") from error
-        if self.manifest is not None and digest != self.manifest.sha256:
+        if not self.path.is_file():
+            otherwise = (
+                f"; if it was removed, remove {self.path.parent} and compile again" if self.manifest else ""
+            )
+            raise ArtifactMissing(
+                f"there is no file {self.path} on this node: all nodes must see it under the same path, on a shared "
+                f"filesystem or as a copy{otherwise}"
+            )
+        if self.manifest is not None and (digest := sha256(self.path)) != self.manifest.sha256:
             raise ArtifactError(
                 f"{self.path} has the checksum {digest[:12]}…, published was {self.manifest.sha256[:12]}…: "
                 f"it was damaged since. Remove {self.path.parent} and compile again"

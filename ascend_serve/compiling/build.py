@@ -1,8 +1,8 @@
 """Compiles one target: from a recipe and a SoC to an artifact in the store.
 
 Nothing is published that was not read back: the file must be whole, of the SoC asked for, with the inputs and
-gears of the recipe. A failure is kept under its key with its diagnosis, because Ray Serve runs a failing app
-builder four times, and what failed once fails again under the same circumstances.
+gears of the recipe. A failure is kept under its key with its diagnosis, because what failed once fails again under
+the same circumstances, however often it is deployed.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ def artifact_key(recipe: CompileRecipe, soc: Soc, fingerprint: str, influences: 
     """The key under which the store files what `recipe` compiles to for `soc`.
 
     It covers the model's bytes and those of its external data, ATC's arguments in their normal form, the
-    bytes of files that they name, the SoC, the toolchain and the environment variables that ATC heeds. It
-    leaves out folders, how much is logged, limits of time and memory, and which other SoCs the recipe lists.
-    Host system and CPU are left out because only models with open shapes depend on them, and a recipe cannot
-    ask for one.
+    bytes of files that they name, whether axis 0 counts rows, the SoC, the toolchain and the environment
+    variables that ATC heeds. It leaves out folders, how much is logged, limits of time and memory, and which
+    other SoCs the recipe lists. Host system and CPU are left out because only models with open shapes depend
+    on them, and a recipe cannot ask for one.
 
     Args:
         recipe: with absolute paths.
@@ -50,6 +50,8 @@ def artifact_key(recipe: CompileRecipe, soc: Soc, fingerprint: str, influences: 
         "external_data": {name: _digest(recipe, source.parent / name) for name in _external_files(source)},
         # The stem is kept: ATC writes it into the file as the model's name.
         "arguments": [_normal(argument) for argument in arguments(recipe, soc, "", recipe.name)],
+        # One gear is compiled as the same static shape that a recipe without gears may give, and served differently.
+        "batched": recipe.batched,
         "toolchain": fingerprint,
         "environment": dict(influences),
     }

@@ -59,10 +59,17 @@ def anchored(recipe: CompileRecipe, folder: Path) -> CompileRecipe:
     for argument in recipe.extra_args:
         option, _, value = argument.partition("=")
         file = folder / value
-        arguments.append(f"{option}={file}" if value and file.is_file() else argument)
+        arguments.append(f"{option}={file}" if value and _is_file(file) else argument)
     return recipe.model_copy(
         update={"source": str((folder / recipe.source).absolute()), "extra_args": tuple(arguments)}
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a value such as a long list of nodes makes no path at all (ENAMETOOLONG)
+        return False
 
 
 class _Loader(yaml.SafeLoader):

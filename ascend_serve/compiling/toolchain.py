@@ -85,7 +85,7 @@ def _fingerprint(atc: Path, _mtime_ns: int) -> str:
     digest.update(output)
     real = atc.resolve()
     # bin/atc and compiler/bin/atc: the install root is two or three floors up.
-    for root in (real.parents[1], real.parents[2]):
+    for root in real.parents[1:3]:
         for file in sorted(file for pattern in _VERSION_FILES for file in root.glob(pattern)):
             # Their other lines name folders of this machine.
             for line in _VERSION_LINE.finditer(file.read_text(encoding="utf-8", errors="replace")):

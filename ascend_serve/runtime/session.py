@@ -21,16 +21,17 @@ the device: see `lane.py`, which is that thread.
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 
-from ascend_serve.errors import AclError, ConfigError
+from ascend_serve.errors import AclDeviceFault, AclError, ConfigError
 from ascend_serve.runtime import signature
 from ascend_serve.runtime.device import Device
 from ascend_serve.runtime.model import OmModel
 from ascend_serve.runtime.slot import Slot, SlotState
-from ascend_serve.runtime.stream import Event
+from ascend_serve.runtime.stream import Event, Stream
 from ascend_serve.runtime.wiring import Streams, Wiring
 from ascend_serve.spec.model import ModelSpec
 
@@ -60,6 +61,8 @@ class Session:
     _model: OmModel
     _wirings: tuple[Wiring, ...]
     _stops_on_failure: bool
+    _telling: threading.Lock
+    _fault: AclDeviceFault | None
     _stack: ExitStack
 
     def __init__(self) -> None:
@@ -99,7 +102,7 @@ class Session:
                 Wiring.make(index, device, session._model, spec, stack) for index in range(slots)
             )
             session.slots = tuple(wiring.slot for wiring in session._wirings)
-            session._stops_on_failure = session._streams.compute.stop_on_failure()
+            session._begin_telling(stops_on_failure=session._streams.compute.stop_on_failure())
             stack.callback(session._quiesce)  # the memory may go only when nothing runs on it
             session._stack = stack.pop_all()
         return session
@@ -143,7 +146,7 @@ class Session:
             if not self._stops_on_failure:
                 # An event is reached even if the work before it failed; its stream tells (QUIRKS.md, Q3).
                 for stream in self._streams.all():
-                    stream.synchronize()
+                    self._synchronize(stream)
         except BaseException:
             self._settle(slot)
             raise
@@ -174,10 +177,29 @@ class Session:
         slot.release()
 
     def _quiesce(self) -> None:
-        # What the streams have to tell has been told by enqueue or wait, or nobody waits for it any more.
+        # What the streams have to tell is told by enqueue or wait, now or at the next wait.
         for stream in self._streams.all():
             with suppress(AclError):
+                self._synchronize(stream)
+
+    def _begin_telling(self, *, stops_on_failure: bool) -> None:
+        self._stops_on_failure = stops_on_failure
+        self._telling = threading.Lock()
+        self._fault = None
+
+    def _synchronize(self, stream: Stream) -> None:
+        """Wait for a stream; raise the device's fault, also if it was told before and to another thread.
+
+        A stream tells its failure once, to the first who asks. That may be the launcher, for a batch that was
+        refused, while the batch that failed is the waiter's.
+        """
+        with self._telling:
+            try:
                 stream.synchronize()
+            except AclDeviceFault as fault:
+                self._fault = self._fault or fault
+            if self._fault is not None:
+                raise self._fault
 
     # --- before and after --------------------------------------------------------------------------
 

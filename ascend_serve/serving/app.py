@@ -8,13 +8,11 @@ says everything, because `serve run` prints no more.
 # No `from __future__ import annotations` in this module: Serve reads the annotation of the builder's parameter as a
 # class, and hands over an unchecked dict if it is a string (ray/serve/_private/api.py; facts §2.1).
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 from ray import serve
-from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import RayServeException
 
 from ascend_serve import env
@@ -25,7 +23,7 @@ from ascend_serve.errors import ArtifactMissing, AscendServeError, CompileError,
 from ascend_serve.serving.config import AppConfig, describe_faults
 from ascend_serve.serving.deployment import AscendModel
 from ascend_serve.serving.opening import ANY_SOC, Served
-from ascend_serve.serving.serve_file import DEPLOYMENT
+from ascend_serve.serving.serve_file import DEPLOYMENT, autoscaling_config
 from ascend_serve.spec.recipe import CompileRecipe
 from compile_jobs.tasks import cluster_socs, compile_targets
 
@@ -63,15 +61,19 @@ def build(args: Args) -> serve.Application:
         )
     try:
         return _bind(args, _served(args))
-    except AscendServeError as error:
+    except (AscendServeError, OSError) as error:
         raise RayServeException(str(error)) from error
 
 
 def _bind(args: AppConfig, served: Served) -> serve.Application:
-    largest = max(artifact.spec.gears.largest for artifact in served.artifacts.values())
+    compiled = [artifact.spec.gears for artifact in served.artifacts.values()]
+    policy = args.batching.chosen_policy()
+    for gears in compiled:
+        policy.usable(gears)  # a wrong gear is told here, in one line, and not by each replica as it fails
+    largest = max(gears.largest for gears in compiled)
     options: dict[str, Any] = {}
     if args.autoscaling is not None:
-        options["autoscaling_config"] = _autoscaling(args.autoscaling, largest)
+        options["autoscaling_config"] = autoscaling_config(args.autoscaling, GEARS_TARGET * largest)
     deployment: serve.Deployment = serve.deployment(
         name=DEPLOYMENT,
         max_ongoing_requests=GEARS_ONGOING * max(largest, 16),
@@ -85,21 +87,15 @@ def _bind(args: AppConfig, served: Served) -> serve.Application:
     return app
 
 
-def _autoscaling(options: Mapping[str, Any], largest: int) -> AutoscalingConfig:
-    try:
-        return AutoscalingConfig(**{"target_ongoing_requests": GEARS_TARGET * largest, **options})
-    except (ValidationError, TypeError) as error:
-        raise ConfigError(f"args.autoscaling: {' '.join(str(error).split())}") from None
-
-
 def _served(args: AppConfig) -> Served:
     """What replicas are told."""
     if args.om is not None:
         artifacts = _ready_made(args.om, args)
         remedy = "Give an .om for it in args.om"
     else:
-        artifacts = _from_recipe(args)
-        remedy = f"Compile it: python -m compile_jobs {args.recipe} --soc SOC, then deploy again"
+        store = Store(args.store or env.store_root())
+        artifacts = _from_recipe(args, store)
+        remedy = f"Compile it: {_compile_command(args, 'SOC', store)}, then deploy again"
     specs = [artifact.spec for artifact in artifacts.values()]
     return Served(args.name or specs[0].name, artifacts, remedy)
 
@@ -111,7 +107,7 @@ def _ready_made(om: Path | dict[str, Path], args: AppConfig) -> dict[str, Artifa
     }
 
 
-def _from_recipe(args: AppConfig) -> dict[str, Artifact]:
+def _from_recipe(args: AppConfig, store: Store) -> dict[str, Artifact]:
     assert args.recipe is not None, "AppConfig lets exactly one of recipe and om through"
     recipe = load_recipe(args.recipe.absolute())
     socs = list(dict.fromkeys([*recipe.targets, *args.targets, *cluster_socs()]))
@@ -120,7 +116,6 @@ def _from_recipe(args: AppConfig) -> dict[str, Artifact]:
             f"no SoC to serve '{recipe.name}' on: no node of the cluster names one (label ray.io/accelerator-type, "
             "which Ray sets where pyACL finds a device) and neither the recipe nor args.targets lists one"
         )
-    store = Store(args.store or env.store_root())
     if args.compile == "never":
         return {soc: _stored(recipe, soc, store, args) for soc in socs}
     results = compile_targets(recipe, socs, store.root, retry_failed=args.retry_failed)
@@ -134,6 +129,10 @@ def _stored(recipe: CompileRecipe, soc: str, store: Store, args: AppConfig) -> A
     if artifact is None:
         raise ArtifactMissing(
             f"'{recipe.name}' is not compiled for {soc} in {store.root}, and args.compile is 'never': run "
-            f"python -m compile_jobs {args.recipe} --soc {soc} --store {store.root}"
+            f"{_compile_command(args, soc, store)}"
         )
     return artifact
+
+
+def _compile_command(args: AppConfig, soc: str, store: Store) -> str:
+    return f"python -m compile_jobs {args.recipe} --soc {soc} --store {store.root}"

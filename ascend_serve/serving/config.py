@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ascend_serve.batching.policy import policy_named
+from ascend_serve.batching.policy import Policy, policy_named
 from ascend_serve.errors import ConfigError
 from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.soc import resolve_soc
@@ -32,8 +32,8 @@ class BatchingConfig(_Closed):
         policy: `pad_up` runs the smallest gear that covers what waits; `fixed` always runs one gear.
         gear: the gear of `fixed`; default the largest.
         slots: preallocated rooms for a batch; two or more let the next batch be packed and copied while one runs.
-        in_flight: batches that may be on the device at once, at most `slots`; 1 never sets a gear while another
-            batch of the model runs (see runtime/QUIRKS.md).
+        in_flight: batches that may be on the device at once; default one in each slot, which is also the most. 1 never
+            sets a gear while another batch of the model runs (see runtime/QUIRKS.md).
         max_queued_rows: rows that may wait in a replica before it answers 429; default four times the most rows of
             one request.
     """
@@ -41,19 +41,27 @@ class BatchingConfig(_Closed):
     policy: Literal["pad_up", "fixed"] = "pad_up"
     gear: int | None = Field(default=None, ge=1)
     slots: int = Field(default=2, ge=1, le=8)
-    in_flight: int = Field(default=2, ge=1, le=8)
+    in_flight: int | None = Field(default=None, ge=1, le=8)
     max_queued_rows: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _fits(self) -> BatchingConfig:
-        if self.in_flight > self.slots:
+        if self.in_flight is not None and self.in_flight > self.slots:
             raise ValueError(
-                f"in_flight is {self.in_flight} but there are {self.slots} slots: at most one batch a slot"
+                f"in_flight is {self.in_flight} but slots is {self.slots}: at most one batch a slot"
             )
         if self.gear is not None and self.policy != "fixed":
             raise ValueError(f"gear belongs to the policy 'fixed'; '{self.policy}' chooses its own")
-        policy_named(self.policy, **({} if self.gear is None else {"gear": self.gear}))
+        self.chosen_policy()
         return self
+
+    def chosen_policy(self) -> Policy:
+        """The policy that these settings name.
+
+        Raises:
+            ConfigError: it does not take the options given.
+        """
+        return policy_named(self.policy, **({} if self.gear is None else {"gear": self.gear}))
 
 
 class LimitsConfig(_Closed):
@@ -61,8 +69,8 @@ class LimitsConfig(_Closed):
 
     Attributes:
         max_body_bytes: bytes of an HTTP body.
-        max_rows: rows of one request, over HTTP or a handle; default 16 times the largest gear, or 16 MiB of
-            input if that is more.
+        max_rows: rows of one request, over HTTP or a handle; default 16 times the largest gear or, if that is more, as
+            many as neither take nor give more than 16 MiB.
     """
 
     max_body_bytes: int = Field(default=64 * MIB, ge=1024)
@@ -70,7 +78,10 @@ class LimitsConfig(_Closed):
 
     def rows_of(self, spec: ModelSpec) -> int:
         """The most rows of one request to this model."""
-        return self.max_rows or max(16 * spec.gears.largest, 16 * MIB // spec.input_row_bytes)
+        if self.max_rows is not None:
+            return self.max_rows
+        # Results too: a few bytes of token ids a row may come back as kilobytes of embedding.
+        return max(16 * spec.gears.largest, 16 * MIB // max(spec.input_row_bytes, spec.output_row_bytes))
 
 
 class AppConfig(_Closed):

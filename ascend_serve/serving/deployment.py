@@ -20,7 +20,6 @@ import numpy as np
 import ray
 from ray import serve
 
-from ascend_serve.batching.policy import policy_named
 from ascend_serve.dataplane import DataPlane
 from ascend_serve.engine import Engine
 from ascend_serve.errors import ConfigError, LaneStalled
@@ -28,6 +27,7 @@ from ascend_serve.protocol.limits import Limits
 from ascend_serve.runtime.lane import Lane
 from ascend_serve.serving.config import AppConfig
 from ascend_serve.serving.front import Tensors, batched_hand, direct_hand, through
+from ascend_serve.serving.health import check_device
 from ascend_serve.serving.http import http_app
 from ascend_serve.serving.opening import Served, open_session
 from ascend_serve.serving.recorder import ServeRecorder
@@ -59,14 +59,13 @@ class AscendModel:
         largest = spec.gears.largest
         max_rows = config.limits.rows_of(spec)
         batching = config.batching
-        options = {} if batching.gear is None else {"gear": batching.gear}
         self._engine = Engine(
             spec,
             self._lane,
             slots=batching.slots,
             in_flight=batching.in_flight,
             costs=report.costs,
-            policy=policy_named(batching.policy, **options),
+            policy=batching.chosen_policy(),
             max_queued_rows=batching.max_queued_rows or 4 * max_rows,
             recorder=ServeRecorder(),
         )
@@ -110,20 +109,15 @@ class AscendModel:
             AclDeviceFault: the device or its driver reported a fault.
             LaneStalled: a batch has been on the device for longer than `stall_timeout_s`.
         """
-        beat = self._lane.heartbeat()
-        if beat.fault is not None:
-            raise beat.fault
-        stalled_s = beat.stalled_for_s(time.monotonic())
-        if stalled_s > self._config.stall_timeout_s:
-            stalled = LaneStalled(
-                f"a batch has been on the device for {stalled_s:.1f} s without progress (limit stall_timeout_s = "
-                f"{self._config.stall_timeout_s:g}); the replica is replaced"
-            )
-            self._engine.fail(stalled)  # its callers would wait for a device that does not come back
-            raise stalled
+        check_device(
+            self._lane.heartbeat(),
+            self._engine,
+            now=time.monotonic(),
+            stall_timeout_s=self._config.stall_timeout_s,
+        )
 
     def _ready(self) -> bool:
-        return self._lane.heartbeat().fault is None
+        return self._lane.heartbeat().fault is None and self._engine.state().fault is None
 
     async def _submit(self, tensors: Tensors, *, deadline_s: float | None = None) -> Tensors:
         deadline = None if deadline_s is None else time.monotonic() + deadline_s

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 from ascend_serve.dataplane import DataPlane
-from ascend_serve.errors import AscendServeError, MalformedRequest, RequestTooLarge, TicketCancelled
+from ascend_serve.errors import AscendServeError, MalformedRequest, Refusal, RequestTooLarge, TicketCancelled
 from ascend_serve.protocol import http_codec
 from ascend_serve.protocol.http_codec import Headers
 from ascend_serve.protocol.limits import Limits
@@ -42,6 +42,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+
+_WITHOUT_BODY = ("GET", "HEAD")
 
 
 def http_app(plane: DataPlane, limits: Limits) -> ASGIApp:
@@ -99,7 +101,7 @@ class _HttpApp:
             answer = _failure(error, error.status, error.headers)
         except AscendServeError as error:
             headers: Headers = []
-            if error.retry_after_s is not None:
+            if isinstance(error, Refusal):
                 headers.append((b"retry-after", str(max(0, math.ceil(error.retry_after_s))).encode()))
             answer = _failure(error, error.http_status, headers)
         except Exception as error:
@@ -113,12 +115,18 @@ class _HttpApp:
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
-        door = _door(_path(scope))
         method = scope["method"]
+        headers = dict(scope["headers"])
+        # Read before anything is judged: a server that closes with unread bytes resets the connection, and a
+        # client that sends all before it reads would not see what was wrong.
+        body = b""
+        if method not in _WITHOUT_BODY:
+            body = await _read_body(receive, headers.get(b"content-length"), self._limits.max_body_bytes)
+        door = _door(_path(scope))
         if door.verb == "infer":
             _check_method(method, ("POST",))
-            return await self._infer(door, scope, receive)
-        _check_method(method, ("GET", "HEAD"))
+            return await self._infer(door, headers, body, receive)
+        _check_method(method, _WITHOUT_BODY)
         plane = self._plane
         match door.verb:
             case "live":
@@ -137,11 +145,9 @@ class _HttpApp:
                     200, http_codec.encode_metadata(plane.model_metadata(door.model, door.version))
                 )
 
-    async def _infer(self, door: _Door, scope: Scope, receive: Receive) -> _Answer:
-        headers = dict(scope["headers"])
-        # Read before anything is judged: a server that closes with unread bytes resets the connection, and a
-        # client that sends all before it reads would not see what was wrong.
-        body = await _read_body(receive, headers.get(b"content-length"), self._limits.max_body_bytes)
+    async def _infer(
+        self, door: _Door, headers: dict[bytes, bytes], body: bytes, receive: Receive
+    ) -> _Answer:
         self._plane.check_model(door.model, door.version)
         encoding = headers.get(b"content-encoding", b"identity")
         if encoding.strip().lower() not in (b"identity", b""):

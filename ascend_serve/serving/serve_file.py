@@ -17,8 +17,10 @@ from pydantic import BaseModel, ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
+from ascend_serve.compiling.recipes import load_recipe
 from ascend_serve.errors import ConfigError
-from ascend_serve.serving.config import describe_faults, parse_app_config
+from ascend_serve.serving.config import AppConfig, describe_faults, parse_app_config
+from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.text import nearest
 
 BUILDER = "ascend_serve.serving.app:build"
@@ -43,6 +45,8 @@ def read_serve_file(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: it is not UTF-8 text") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -65,9 +69,35 @@ def check_serve_file(content: Mapping[str, Any], base: Path) -> Findings:
         errors.append(describe_faults(error, ServeDeploySchema, "file"))
     applications = content.get("applications")
     for index, application in enumerate(applications if isinstance(applications, list) else []):
-        if isinstance(application, dict) and application.get("import_path") == BUILDER:
+        if isinstance(application, dict) and _is_ours(application.get("import_path")):
             _check_application(application, f"applications[{index}]", base, errors, notes)
     return Findings(tuple(errors), tuple(notes))
+
+
+def autoscaling_config(options: Mapping[str, Any], target_ongoing_requests: float) -> AutoscalingConfig:
+    """Serve's autoscaling options out of `args.autoscaling`.
+
+    Args:
+        options: as the user wrote them.
+        target_ongoing_requests: the target where they name none.
+
+    Raises:
+        ConfigError: a key that Ray does not know, which it would drop, or a value that it refuses.
+    """
+    at = "args.autoscaling"
+    if unknown := [
+        f"{path}: unknown key{hint}" for path, hint in _unknown_keys(options, AutoscalingConfig, at)
+    ]:
+        raise ConfigError("; ".join(unknown))
+    try:
+        return AutoscalingConfig(**{"target_ongoing_requests": target_ongoing_requests, **options})
+    except ValidationError as error:
+        raise ConfigError(describe_faults(error, AutoscalingConfig, at)) from None
+
+
+def _is_ours(import_path: object) -> bool:
+    """Whether an application is built by this package; Ray takes a dot for the colon too."""
+    return isinstance(import_path, str) and import_path.replace(":", ".") == BUILDER.replace(":", ".")
 
 
 def _check_application(
@@ -75,37 +105,68 @@ def _check_application(
 ) -> None:
     try:
         config = parse_app_config(application.get("args") or {})
+        if config.autoscaling is not None:
+            autoscaling_config(config.autoscaling, target_ongoing_requests=1)
     except ConfigError as error:
         errors.append(f"{where}.{error}")
     else:
-        paths = [config.recipe] if config.recipe else []
-        paths += list(config.om.values()) if isinstance(config.om, dict) else [config.om] if config.om else []
-        errors += [
-            f"{where}.args: no file {base / path} (relative paths start at the folder Serve is started in)"
-            for path in paths
-            if not (base / path).is_file()
-        ]
-    for number, deployment in enumerate(application.get("deployments") or []):
-        at = f"{where}.deployments[{number}]"
-        if not isinstance(deployment, dict):
-            continue
-        if deployment.get("name") != DEPLOYMENT:
+        _check_files(config, application, where, base, errors, notes)
+    deployments = application.get("deployments")
+    for number, deployment in enumerate(deployments if isinstance(deployments, list) else []):
+        if isinstance(deployment, dict):
+            _check_deployment(deployment, f"{where}.deployments[{number}]", errors, notes)
+
+
+def _check_files(
+    config: AppConfig,
+    application: dict[str, Any],
+    where: str,
+    base: Path,
+    errors: list[str],
+    notes: list[str],
+) -> None:
+    """See that the files named are there, and the recipe right; Ray has yet to fetch what is in a `working_dir`."""
+    paths = [config.recipe] if config.recipe else []
+    paths += list(config.om.values()) if isinstance(config.om, dict) else [config.om] if config.om else []
+    elsewhere = _mapping(application.get("runtime_env")).get("working_dir")
+    for path in paths:
+        if elsewhere and not path.is_absolute():
+            notes.append(f"{where}.args: {path} starts at runtime_env.working_dir {elsewhere}; not looked up")
+        elif not (base / path).is_file():
             errors.append(
-                f"{at}.name: '{deployment.get('name')}' is no deployment of this application; it has '{DEPLOYMENT}'"
+                f"{where}.args: no file {base / path} (relative paths start at the folder Serve is started in)"
             )
-        actor = deployment.get("ray_actor_options")
-        if isinstance(actor, dict) and (actor.get("resources") or {}).get("NPU") != 1:
-            errors.append(
-                f"{at}.ray_actor_options: replaces the builder's, so it must say resources: {{NPU: 1}} again; "
-                "a replica owns exactly one NPU"
-            )
-        scaling = deployment.get("autoscaling_config")
-        if isinstance(scaling, dict) and "target_ongoing_requests" not in scaling:
-            default = AutoscalingConfig().target_ongoing_requests
-            notes.append(
-                f"{at}.autoscaling_config: without target_ongoing_requests Ray uses {default:g}, which keeps batches "
-                "small; about twice the largest gear suits, and `args.autoscaling` derives it"
-            )
+        elif path == config.recipe:
+            try:
+                gears = load_recipe(base / path).gears
+                config.batching.chosen_policy().usable(Gears.of(gears or (1,)))
+            except ConfigError as error:
+                errors.append(f"{where}.args: {error}")
+
+
+def _check_deployment(deployment: dict[str, Any], at: str, errors: list[str], notes: list[str]) -> None:
+    if deployment.get("name") != DEPLOYMENT:
+        errors.append(
+            f"{at}.name: '{deployment.get('name')}' is no deployment of this application; it has '{DEPLOYMENT}'"
+        )
+    actor = deployment.get("ray_actor_options")
+    if isinstance(actor, dict) and _mapping(actor.get("resources")).get("NPU") != 1:
+        errors.append(
+            f"{at}.ray_actor_options: replaces the builder's, so it must say resources: {{NPU: 1}} again; "
+            "a replica owns exactly one NPU"
+        )
+    scaling = deployment.get("autoscaling_config")
+    if isinstance(scaling, dict) and "target_ongoing_requests" not in scaling:
+        default = AutoscalingConfig().target_ongoing_requests
+        notes.append(
+            f"{at}.autoscaling_config: without target_ongoing_requests Ray uses {default:g}, which keeps batches "
+            "small; about twice the largest gear suits, and `args.autoscaling` derives it"
+        )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """The value if it is a mapping, else an empty one: what else is wrong with it, Ray's schema says."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _unknown_keys(content: Any, model: type[BaseModel], path: str) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,12 @@ def test_paths_are_relative_to_the_recipe(tmp_path):
     assert anchored(loaded, tmp_path / "elsewhere") == loaded
 
 
+def test_a_value_too_long_for_a_path_stays_as_it_is(tmp_path):
+    nodes = "--out_nodes=" + ";".join(f"conv{number}:0" for number in range(100))
+    recipe = CompileRecipe.parse({"name": "net", "source": "net.onnx", "extra_args": [nodes]})
+    assert anchored(recipe, tmp_path).extra_args == (nodes,)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -95,6 +101,7 @@ def test_the_key_depends_on_everything_that_changes_the_model(model, tmp_path):
         key_of(model, name="other"),
         key_of(model, precision="origin"),
         key_of(model, inputs={"x": [2, 2]}),
+        key_of(model, inputs={"x": [-1, 2]}, gears=[2]),
         key_of(model, inputs={"x": [-1, 2]}, gears=[1, 2]),
         key_of(model, inputs={"x": [-1, 2]}, gears=[1, 4]),
         key_of(model, output_type="FP16"),

@@ -69,6 +69,15 @@ def test_the_fingerprint_tells_releases_apart_and_not_folders(tmp_path):
     assert install("d", version="8.1.0") != first
 
 
+def test_an_atc_near_the_root_of_the_filesystem_has_a_fingerprint(monkeypatch):
+    def run(arguments, *, cwd, log, timeout_s):
+        log.write_text("usage")
+        return 0
+
+    monkeypatch.setattr(toolchain, "run", run)
+    assert len(fingerprint(Path("/etc"))) == 64
+
+
 def test_one_kind_of_tools(monkeypatch):
     monkeypatch.setattr(env, "acl_installed", lambda: True)
     monkeypatch.setattr(env, "acl_distribution", lambda: ("some-acl", "2"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ascend_serve.batching.packing import Tensors
+from ascend_serve.batching.packing import Packer, Tensors
 from ascend_serve.batching.policy import PadUp
 from ascend_serve.engine import Engine, Request
 from ascend_serve.errors import (
@@ -353,6 +353,26 @@ async def test_a_launch_that_raises_fails_its_batch() -> None:
     await turns()
     bench.lane.run()
     np.testing.assert_array_equal((await after.result)["y"], doubled(1, 5))
+
+
+async def test_a_batch_whose_results_find_no_room_fails_and_frees_its_slot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(slots=1)
+
+    def no_room(*_: Any) -> Any:
+        raise MemoryError("outputs of 2 rows")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Packer, "outputs", no_room)
+        request = bench.offer(2)
+        await turns()
+    with pytest.raises(DeviceError, match="MemoryError: outputs of 2 rows"):
+        await request.result
+    task = asyncio.ensure_future(bench.engine.submit(tensors(1)))
+    await turns()
+    bench.lane.run()
+    np.testing.assert_array_equal((await task)["y"], doubled(1))
 
 
 async def test_a_fault_of_the_device_ends_everything_and_refuses_what_comes_later() -> None:

@@ -206,6 +206,17 @@ async def test_other_methods_are_405_and_told_which_are_allowed(
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "status"), [("POST", "/v1/models", 404), ("PUT", INFER, 405), ("POST", "/v2", 405)]
+)
+async def test_a_body_sent_to_the_wrong_place_is_read_before_it_is_told_so(
+    house: House, method: str, path: str, status: int
+) -> None:
+    wire = Wire([b"a", b"b", b"c"], method=method, path=path)
+    await house.app(wire.scope, wire.receive, wire.send)
+    assert (wire.status, wire.taken) == (status, 3)
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
         ("GET", "/v2/models/other"),

@@ -139,7 +139,7 @@ def test_a_damaged_file_is_never_handed_out(store, om):
     with pytest.raises(ArtifactError, match="damaged since"):
         artifact.verify()
     artifact.path.unlink()
-    with pytest.raises(ArtifactMissing):
+    with pytest.raises(ArtifactMissing, match=r"model\.om on this node.*compile again"):
         artifact.verify()
 
 
@@ -174,6 +174,9 @@ def test_ready_made_files_describe_themselves(om):
     assert artifact.manifest is None
     assert (artifact.soc, artifact.spec.name, artifact.spec.gears.sizes) == ("Ascend310P3", "served", (1, 4))
     assert artifact.verify() == om
+    om.unlink()
+    with pytest.raises(ArtifactMissing, match=r"net\.om on this node: all nodes must see it .* a copy$"):
+        artifact.verify()
 
 
 def test_ready_made_files_that_cannot_be_served_are_named(tmp_path, om):
