@@ -30,6 +30,9 @@ RUN_MODE_CARD = 1
 MALLOC_HUGE_FIRST = 0
 """aclrtMemMallocPolicy: 2 MiB pages for blocks above 1 MiB, else normal ones."""
 
+DEVICE_NORMAL = 0
+"""`aclrtDeviceStatus`: the device is in order; anything else is not (`acl_rt.h`)."""
+
 MEMORY_DDR = 0
 """aclrtMemAttr of chips with DDR, such as the 310 and 310P families."""
 MEMORY_HBM = 1
@@ -146,6 +149,17 @@ def set_context(context: int) -> None:
 def destroy_context(context: int) -> None:
     """Destroy an explicit context (`acl.rt.destroy_context`)."""
     _check("acl.rt.destroy_context", _acl().rt.destroy_context(context))
+
+
+def device_status(ordinal: int) -> int:
+    """0 for a device in order (`acl.rt.query_device_status`); also where the runtime is too old to be asked."""
+    ask = getattr(_acl().rt, "query_device_status", None)
+    if ask is None:
+        return DEVICE_NORMAL
+    status: int
+    status, code = ask(ordinal)
+    _check("acl.rt.query_device_status", code)
+    return status
 
 
 def mem_info(kind: int) -> tuple[int, int]:

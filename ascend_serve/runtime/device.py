@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ascend_serve import env
-from ascend_serve.errors import AclResourceError, AclUsageError, ConfigError, DeviceError
+from ascend_serve.errors import AclDeviceFault, AclResourceError, AclUsageError, ConfigError, DeviceError
 from ascend_serve.runtime import _acl, process
 from ascend_serve.runtime import model as models
 from ascend_serve.runtime.context import Context
@@ -156,6 +156,22 @@ class Device:
         if not total:
             free, total = _acl.mem_info(_acl.MEMORY_DDR)
         return MemoryInfo(free, total)
+
+    def examine(self) -> None:
+        """Ask the driver whether the device is in order; costs no work on the device.
+
+        Raises:
+            AclDeviceFault: it is not.
+            AclError: it cannot be asked.
+        """
+        status = _acl.device_status(self.ordinal)
+        if status != _acl.DEVICE_NORMAL:
+            raise AclDeviceFault(
+                "acl.rt.query_device_status",
+                status,
+                "DEVICE_ABNORMAL",
+                f"the driver reports device {self.ordinal} ill",
+            )
 
     def bind(self) -> None:
         """Make this device's context current for the calling thread, so that it may use the device too."""

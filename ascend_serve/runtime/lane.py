@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from ascend_serve.errors import AclDeviceFault, LaneStalled
+from ascend_serve.errors import AclDeviceFault, AclError, LaneStalled
 from ascend_serve.runtime.slot import Arrays, Slot
 from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.toolchain import Toolchain
@@ -50,6 +50,9 @@ class LaneDevice(Protocol):
     @property
     def toolchain(self) -> Toolchain:
         """Who provides `acl`."""
+
+    def examine(self) -> None:
+        """Raise AclDeviceFault if the device is ill."""
 
 
 class LaneSession(Protocol):
@@ -132,6 +135,10 @@ class _Batch:
     done: Done
 
 
+class _Examination:
+    """Stands among the batches for a look at the device."""
+
+
 class Lane:
     """A device's two threads.
 
@@ -152,14 +159,15 @@ class Lane:
         self._open_session = open_session
         self._name = name
         self._clock = clock
-        self._to_launch: SimpleQueue[_Batch | None] = SimpleQueue()
+        self._to_launch: SimpleQueue[_Batch | _Examination | None] = SimpleQueue()
         self._to_wait: SimpleQueue[_Batch | None] = SimpleQueue()
-        # Guards the four below; held for a few lines, never over a call that waits.
+        # Guards the five below; held for a few lines, never over a call that waits.
         self._lock = threading.Lock()
         self._unfinished: dict[_Batch, float] = {}
         self._progress_at = clock()
         self._fault: BaseException | None = None
         self._closing = False
+        self._examining = False
         self._opened: SimpleQueue[LaneReport | BaseException] = SimpleQueue()
         self._close_error: BaseException | None = None
         self._launcher = threading.Thread(target=self._run_launcher, name=f"{name}-launcher", daemon=True)
@@ -216,6 +224,16 @@ class Lane:
             self._unfinished[batch] = self._clock()
             self._to_launch.put(batch)
 
+    def examine(self) -> None:
+        """Have the lane look at its device between two batches, and return at once.
+
+        What it finds is in the heartbeats that follow. So a device that is lost while nothing runs is noticed too.
+        """
+        with self._lock:
+            if not self._closing and not self._examining:
+                self._examining = True
+                self._to_launch.put(_Examination())
+
     def heartbeat(self) -> Heartbeat:
         """How the lane is doing. Cheap, from any thread, and without any ACL call."""
         with self._lock:
@@ -263,17 +281,35 @@ class Lane:
             target=self._run_waiter, args=(session, costs), name=f"{self._name}-waiter", daemon=True
         )
         waiter.start()
-        while (batch := self._to_launch.get()) is not None:
-            self._launch_one(session, batch)
+        while (posted := self._to_launch.get()) is not None:
+            if isinstance(posted, _Examination):
+                self._examine(session)
+            else:
+                self._launch_one(session, posted)
         self._to_wait.put(None)
         waiter.join()
         self._close(session)
 
     def _give_up(self, error: BaseException) -> None:
         self._begin_closing()
-        while (batch := self._to_launch.get()) is not None:
-            self._finish(batch, copy.copy(error))
+        while (posted := self._to_launch.get()) is not None:
+            if isinstance(posted, _Batch):
+                self._finish(posted, copy.copy(error))
         self._opened.put(error)
+
+    def _examine(self, session: LaneSession) -> None:
+        fault: AclDeviceFault | None = None
+        try:
+            session.device.examine()
+        except AclDeviceFault as error:
+            fault = error
+        except AclError as error:
+            _log.debug(
+                "%s: the device cannot be examined: %s", self._name, error
+            )  # says nothing of its health
+        with self._lock:
+            self._examining = False
+            self._fault = self._fault or fault
 
     def _launch_one(self, session: LaneSession, batch: _Batch) -> None:
         if self._fault is not None:

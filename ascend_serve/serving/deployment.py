@@ -13,6 +13,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -105,10 +106,14 @@ class AscendModel:
     async def check_health(self) -> None:
         """Raise if the device failed or a batch does not come back; a caller's mistake never makes this raise.
 
+        It has the lane look at the device, and answers from the lane's heartbeat: what that look finds counts from the
+        next check on.
+
         Raises:
             AclDeviceFault: the device or its driver reported a fault.
             LaneStalled: a batch has been on the device for longer than `stall_timeout_s`.
         """
+        self._lane.examine()
         check_device(
             self._lane.heartbeat(),
             self._engine,
@@ -123,13 +128,15 @@ class AscendModel:
         deadline = None if deadline_s is None else time.monotonic() + deadline_s
         return await through(self._hand, tensors, deadline)
 
-    def __del__(self) -> None:
-        # Serve calls this on an orderly shutdown, after the requests in flight; it is the only hook there is. After a
+    async def __del__(self) -> None:
+        # Serve awaits this on an orderly shutdown, after the requests in flight; it is the only hook there is. After a
         # kill the driver reclaims what the process held.
-        lane: Lane | None = getattr(self, "_lane", None)
-        if lane is not None:
+        if hasattr(self, "_engine"):
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._engine.drain(), CLOSE_TIMEOUT_S / 2)
+        if hasattr(self, "_lane"):
             try:
-                lane.close(CLOSE_TIMEOUT_S)
+                await asyncio.to_thread(self._lane.close, CLOSE_TIMEOUT_S / 2)
             except LaneStalled:
                 logger.exception(
                     "the device did not come back in time; its memory is reclaimed when this process ends"

@@ -46,8 +46,13 @@ def test_a_lost_device_costs_a_replica_and_not_the_application(
         return True
 
     assert answered()
-    (card,) = cards()
-    os.kill(card, signal.SIGKILL)
+    (first,) = cards()
+    os.kill(first, signal.SIGKILL)
     assert not answered()
     eventually("a new replica answers", answered, 90)
-    assert card not in cards()
+
+    (second,) = cards()
+    assert second != first
+    os.kill(second, signal.SIGKILL)
+    eventually("the loss is noticed though nobody asks", lambda: cards() and cards() != [second], 90)
+    eventually("a third replica answers", answered, 90)

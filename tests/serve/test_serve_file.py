@@ -1,5 +1,6 @@
 """The check of a Serve file finds what Serve drops in silence."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +30,6 @@ DEPLOYMENT = f"{APP}.deployments.0"
 
 
 def test_the_shipped_file_is_right() -> None:
-    assert findings({}) == findings({})
     assert findings({}).errors == ()
     assert findings({}).notes == ()
 
@@ -52,6 +52,23 @@ def test_the_shipped_file_is_right() -> None:
         (f"{DEPLOYMENT}.ray_actor_options", {"num_npus": 1}, "num_npus: unknown key"),
         (f"{DEPLOYMENT}.ray_actor_options", {"num_cpus": 1}, "resources: {NPU: 1}"),
         (f"{DEPLOYMENT}.autoscaling_config", {"max_replica": 3}, "did you mean 'max_replicas'?"),
+        (
+            f"{APP}.args.autoscaling",
+            {"max_replica": 3},
+            "max_replica: unknown key; did you mean 'max_replicas'?",
+        ),
+        (
+            f"{APP}.args.autoscaling",
+            {"min_replicas": 5, "max_replicas": 2},
+            "max_replicas (2) must be greater",
+        ),
+        (
+            f"{APP}.args.batching",
+            {"policy": "fixed", "gear": 5},
+            "gear 5 is not compiled; compiled: [1, 4, 8, 16]",
+        ),
+        (f"{APP}.deployments", 5, "deployments"),
+        (f"{DEPLOYMENT}.ray_actor_options", {"resources": "NPU"}, "ray_actor_options.resources"),
     ],
 )
 def test_a_wrong_key_or_value_is_an_error(path: str, value: Any, said: str) -> None:
@@ -63,3 +80,22 @@ def test_autoscaling_without_a_target_is_worth_a_note() -> None:
     found = findings({f"{APP}.deployments": [scaled]})
     assert found.errors == ()
     assert "target_ongoing_requests" in found.notes[0]
+
+
+def test_a_dotted_import_path_is_checked_too() -> None:
+    found = findings({f"{APP}.import_path": "ascend_serve.serving.app.build", f"{APP}.args.recipee": "x"})
+    assert any("did you mean 'recipe'?" in error for error in found.errors)
+
+
+def test_a_file_in_a_working_dir_is_not_missing() -> None:
+    elsewhere = {"working_dir": "https://example.com/app.zip"}
+    found = findings({f"{APP}.runtime_env": elsewhere, f"{APP}.args.recipe": "r.yaml"})
+    assert found.errors == ()
+    assert "working_dir" in found.notes[0]
+
+
+def test_a_recipe_is_read(tmp_path: Path) -> None:
+    recipe = tmp_path / "bad.yaml"
+    recipe.write_text("name: x\nsource: s\ngaers: [1]\n")
+    found = findings({f"{APP}.args.recipe": str(recipe)})
+    assert any("did you mean 'gears'?" in error for error in found.errors)

@@ -28,7 +28,7 @@ class FakeSession:
     """Doubles its input. While `held`, runs end one by one as `let_go` is called."""
 
     def __init__(self, slots=2, held=False):
-        self.device = SimpleNamespace(soc_name="AscendX", toolchain=Toolchain("T", "1"))
+        self.device = SimpleNamespace(soc_name="AscendX", toolchain=Toolchain("T", "1"), examine=self.examine)
         self.spec = SPEC
         self.slots = tuple(
             Slot(i, {"x": np.zeros((4, 2), np.float32)}, {"y": np.zeros((4, 2), np.float32)})
@@ -40,6 +40,7 @@ class FakeSession:
         self.held = held
         self.fail_enqueue = None
         self.fail_close = None
+        self.illness = None
         self.close_gate = threading.Event()
         self.close_gate.set()
 
@@ -52,6 +53,11 @@ class FakeSession:
 
     def bind(self):
         self._note("bind")
+
+    def examine(self):
+        self._note("examine")
+        if self.illness is not None:
+            raise self.illness
 
     def warm_up(self):
         self._note("warm_up")
@@ -427,3 +433,46 @@ def test_heartbeat_tells_progress_and_stalling_in_the_lanes_own_time(make_lane):
     session.let_go()
     assert second.ended() is None
     assert lane.heartbeat().busy_since is None
+
+
+def test_an_examination_is_made_on_the_launcher_and_says_nothing_of_a_device_in_order(make_lane):
+    session = FakeSession()
+    lane = started(make_lane, session, name="L")
+    lane.examine()
+    assert Batch().launch(lane).ended() is None
+    assert session.threads["examine"] == {"L-launcher"}
+    assert lane.heartbeat().fault is None
+
+
+def test_a_device_that_is_found_ill_ends_the_lanes_service_though_nothing_ran(make_lane):
+    session = FakeSession()
+    lane = started(make_lane, session)
+    session.illness = FAULT
+    lane.examine()
+    assert isinstance(Batch().launch(lane).ended(), AclDeviceFault)
+    assert lane.heartbeat().fault is FAULT
+    assert not any(call[0] == "enqueue" for call in session.calls)
+
+
+def test_a_device_that_cannot_be_examined_is_not_taken_for_ill(make_lane):
+    session = FakeSession()
+    lane = started(make_lane, session)
+    session.illness = AclUsageError(
+        "acl.rt.query_device_status", 107001, "INVALID_DEVICEID", "no such device"
+    )
+    lane.examine()
+    assert Batch().launch(lane).ended() is None
+    assert lane.heartbeat().fault is None
+
+
+def test_examinations_do_not_pile_up_behind_a_device_that_does_not_return(make_lane):
+    session = FakeSession()
+    gate = threading.Event()
+    lane = started(make_lane, session)
+    stuck = Batch(pack=lambda _: gate.wait(LIMIT_S)).launch(lane)
+    for _ in range(5):
+        lane.examine()
+    gate.set()
+    assert stuck.ended() is None
+    lane.close(LIMIT_S)
+    assert [call[0] for call in session.calls].count("examine") == 1
