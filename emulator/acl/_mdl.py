@@ -274,7 +274,7 @@ def set_dynamic_hw_size(model_id: int, dataset: int, index: int, height: int, wi
 @function("IkkD", ret)
 def set_input_dynamic_dims(model_id: int, dataset: int, index: int, dims: dict[str, Any]) -> int:
     """Choose a gear of arbitrary dims, which no model here has."""
-    return _no_such_gears(model_id, dataset, index, dims["dimCount"])
+    return _no_such_gears(model_id, dataset, index, dims.get("dimCount", 0))
 
 
 # --- datasets --------------------------------------------------------------------------------------

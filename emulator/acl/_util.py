@@ -7,6 +7,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from ascend_emulator.client import process
 from ascend_emulator.client.calling import function, zero
 
 if TYPE_CHECKING:
@@ -34,13 +35,15 @@ def bytes_to_ptr(data: object) -> int:
 
 @function("kk", zero)
 def ptr_to_bytes(address: int, size: int) -> bytes:
-    """A copy of host memory."""
+    """A copy of host memory; ValueError for device memory (facts/pyacl.md §20, 20)."""
+    process.check_host(address)
     return ctypes.string_at(address, size)
 
 
 @function("O", zero)
 def numpy_to_ptr(array: object) -> int:
     """Address of an array's data, which the caller keeps alive; ValueError for anything else."""
+    _warn("numpy_to_ptr")
     found = _array(array, "numpy_to_ptr")
     if not found.flags.c_contiguous:
         warnings.warn("acl.util.numpy_to_ptr: the array is not C-contiguous", Warning, stacklevel=3)
@@ -52,16 +55,18 @@ def numpy_contiguous_to_ptr(array: object) -> tuple[int, NDArray[Any]]:
     """`(address, array)`: the array itself if it is contiguous, else a copy."""
     import numpy as np
 
+    _warn("numpy_contiguous_to_ptr")
     found = np.ascontiguousarray(_array(array, "numpy_contiguous_to_ptr"))
     return found.ctypes.data, found
 
 
 @function("kOi", zero)
 def ptr_to_numpy(address: int, shape: object, npy_type: int) -> NDArray[Any]:
-    """A writable view of memory that it does not own; the type is NumPy's number, not ACL's."""
+    """A writable view of host memory that it does not own; the type is NumPy's number, not ACL's."""
     import numpy as np
 
     _warn("ptr_to_numpy")
+    process.check_host(address)
     if not isinstance(shape, tuple) or not shape:
         raise ValueError("shape is empty")
     if not all(isinstance(dim, int) for dim in shape):
@@ -79,7 +84,6 @@ def ptr_to_numpy(address: int, shape: object, npy_type: int) -> NDArray[Any]:
 def _array(value: object, name: str) -> NDArray[Any]:
     import numpy as np
 
-    _warn(name)
     if not isinstance(value, np.ndarray):
         raise ValueError(f"acl.util.{name} needs an ndarray as argument")
     return value

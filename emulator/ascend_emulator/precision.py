@@ -166,7 +166,10 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     """Tensor name to ONNX element type, by inference from the operators' schemas; 0 for what is no tensor."""
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise PrecisionError(f"its types cannot be inferred: {error}") from error
     types = {tensor.name: int(tensor.data_type) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         kind = value.type.WhichOneof("value")

@@ -189,6 +189,17 @@ def test_submodules_are_importable_and_list_their_functions() -> None:
 
 def test_functions_travel_by_name() -> None:
     assert pickle.loads(pickle.dumps(acl.rt.malloc)) is acl.rt.malloc
+    assert acl.rt.malloc.__name__ == "malloc"
+
+
+def test_functions_do_not_bind_to_instances() -> None:
+    class Holder:
+        size_of = acl.data_type_size
+        soc = acl.get_soc_name
+
+    assert Holder().size_of(1) == Holder.size_of(1) == 2
+    assert Holder().soc() == acl.get_soc_name()
+    assert Holder().size_of is acl.data_type_size
 
 
 def test_the_message_of_a_failure_is_per_thread_and_read_once() -> None:
@@ -272,6 +283,22 @@ def test_tensor_descriptions_are_copied_into_datasets() -> None:
     assert acl.mdl.destroy_dataset(dataset) == 0
 
 
+def test_dims_of_a_tensor_are_a_list_of_ints() -> None:
+    for dims in ((2, 3), ["2"], [2.0], None):
+        with pytest.raises(TypeError, match=r"acl\.create_tensor_desc args parse failed"):
+            acl.create_tensor_desc(0, dims, 2)
+
+
+@pytest.mark.usefixtures("emulator")
+def test_device_memory_is_not_read_as_host_memory(device: int) -> None:
+    block, _ = acl.rt.malloc(64, 0)
+    with pytest.raises(ValueError, match="memcpy"):
+        acl.util.ptr_to_bytes(block, 64)
+    with pytest.warns(Warning, match="deprecated"), pytest.raises(ValueError, match="memcpy"):
+        acl.util.ptr_to_numpy(block, (16,), 11)
+    assert acl.rt.free(block) == 0
+
+
 def test_bytes_have_an_address() -> None:
     data = bytes(range(64))
     pointer = acl.util.bytes_to_ptr(data)
@@ -282,8 +309,9 @@ def test_bytes_have_an_address() -> None:
 
 def test_arrays_have_an_address_and_a_warning() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    with pytest.warns(Warning, match="deprecated"):
+    with pytest.warns(Warning, match="deprecated") as told:
         assert acl.util.numpy_to_ptr(array) == array.ctypes.data
+    assert [warning.filename for warning in told] == [__file__]
     with pytest.warns(Warning, match="deprecated"), pytest.warns(Warning, match="contiguous"):
         acl.util.numpy_to_ptr(array.T)
     with pytest.warns(Warning, match="deprecated"):

@@ -185,6 +185,93 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert run_python(program).splitlines() == ["0", "0"]
 
 
+def test_a_forked_child_pins_memory_of_its_own(run_python: Callable[..., str]) -> None:
+    program = """
+import acl, ctypes, os
+assert acl.rt.set_device(0) == 0 and acl.rt.malloc_host(64)[1] == 0 and acl.rt.reset_device(0) == 0
+asked, child_says = os.pipe()
+child = os.fork()
+assert acl.rt.set_device(0) == 0
+host, ret = acl.rt.malloc_host(64)
+assert ret == 0
+if not child:
+    ctypes.memset(host, 1, 64)
+    os.write(child_says, b".")
+    os._exit(0)
+ctypes.memset(host, 2, 64)
+os.read(asked, 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), acl.util.ptr_to_bytes(host, 64) == bytes([2] * 64))
+print(acl.rt.free_host(host), acl.rt.reset_device(0))
+"""
+    assert run_python(program).splitlines() == ["0 True", "0 0"]
+
+
+def test_a_card_met_while_it_dies_is_replaced(run_python: Callable[..., str]) -> None:
+    program = """
+import acl, threading
+from ascend_emulator.rendezvous import listen, locked, place_of
+place = place_of("replaced", 0)
+with locked(place):
+    dying = listen(place)
+def die():
+    end, _ = dying.accept()
+    end.recv(1)
+    dying.close()
+    end.close()
+thread = threading.Thread(target=die)
+thread.start()
+print(acl.rt.set_device(0), acl.get_recent_err_msg(), acl.rt.malloc(64, 0)[1], acl.rt.reset_device(0))
+thread.join()
+"""
+    assert run_python(program, ASCEND_EMULATOR_NODE="replaced") == "0 None 0 0"
+
+
+def test_an_interrupted_start_leaves_nothing(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import acl
+    from ascend_emulator.client import start
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("ASCEND_EMULATOR_NODE", "interrupted")
+    with monkeypatch.context() as patch:
+        patch.setattr(start, "_start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            acl.rt.set_device(3)
+    assert not node_folder(runtime_folder, "interrupted").exists()
+    assert (acl.rt.set_device(3), acl.rt.reset_device(3)) == (0, 0)
+
+
+def test_no_program_started_from_here_inherits_the_card(run_python: Callable[..., str]) -> None:
+    program = """
+import acl, os
+before = set(os.listdir("/proc/self/fd"))
+acl.rt.set_device(0)
+acl.rt.synchronize_stream(0)
+opened = [int(fd) for fd in os.listdir("/proc/self/fd") if fd not in before and os.path.exists("/proc/self/fd/" + fd)]
+print(len(opened) > 0, any(map(os.get_inheritable, opened)), acl.rt.reset_device(0))
+"""
+    assert run_python(program) == "True False 0"
+
+
+def test_threads_that_come_and_go_take_nobodys_channel(run_python: Callable[..., str]) -> None:
+    program = """
+import acl, threading
+from itertools import count
+from ascend_emulator.client import process
+acl.rt.set_device(0); context, _ = acl.rt.get_context()
+print(acl.rt.synchronize_stream(0))
+process.open_device(0).link._numbers = count(65530)  # as if so many threads had been there
+answers = []
+def wait():
+    answers.append(acl.rt.set_context(context) or acl.rt.synchronize_stream(0))
+for _ in range(20):
+    thread = threading.Thread(target=wait); thread.start(); thread.join()
+print(set(answers), acl.rt.synchronize_stream_with_timeout(0, 5000), acl.rt.reset_device(0))
+"""
+    assert run_python(program).splitlines() == ["0", "{0} 0 0"]
+
+
 def test_teardown_in_del_at_exit_returns_zero(
     run_python: Callable[..., str], om_files: dict[str, Path]
 ) -> None:

@@ -2,6 +2,8 @@
 
 import ctypes
 import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import acl
 import pytest
@@ -38,6 +40,32 @@ def test_blocks_are_aligned_and_distinct(size: int) -> None:
     ends = sorted((block, block + size) for block in blocks)
     assert all(ends[i][1] <= ends[i + 1][0] for i in range(4))
     assert [acl.rt.free(block) for block in blocks] == [0] * 5
+
+
+def test_threads_that_pin_at_once_get_blocks_of_their_own() -> None:
+    context, _ = acl.rt.get_context()
+    held: set[int] = set()
+
+    def pin(turns: int) -> list[str]:
+        faults = []
+        acl.rt.set_context(context)
+        for turn in range(turns):
+            blocks = [acl.rt.malloc_host(64 * (turn % 5 + 1))[0] for _ in range(4)]
+            for block in blocks:
+                faults += [f"{block:#x} was given out twice"] if block in held else []
+                held.add(block)
+            held.difference_update(blocks)
+            faults += [f"{block:#x} cannot be freed" for block in blocks if acl.rt.free_host(block)]
+        return faults
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            faults = [fault for found in pool.map(pin, [800] * 4) for fault in found]
+    finally:
+        sys.setswitchinterval(interval)
+    assert not faults
 
 
 def test_size_zero_and_null_are_refused() -> None:

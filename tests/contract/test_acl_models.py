@@ -1,6 +1,7 @@
 """Loading, describing and running models, with and without gears."""
 
 import ctypes
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +182,7 @@ def test_wrong_gears_are_refused(gears: Loaded, static: Loaded) -> None:
     assert acl.mdl.set_dynamic_batch_size(static.model, static.inputs, 0, 4) == 145013
     assert acl.mdl.set_dynamic_hw_size(model, inputs, 1, 224, 224) == 145013
     assert acl.mdl.set_input_dynamic_dims(model, inputs, 1, {"dimCount": 1, "dims": [4]}) == 145013
+    assert acl.mdl.set_input_dynamic_dims(model, inputs, 1, {}) == 100000
     hidden = acl.mdl.get_dataset_buffer(inputs, 1)
     address = acl.get_data_buffer_addr(hidden)
     assert acl.update_data_buffer(hidden, 0, 4) == 0
@@ -317,6 +319,47 @@ def test_what_cannot_be_loaded_says_why(device: int, om_files: dict[str, Path], 
     assert message is not None
     assert "E10001" in message
     assert "Ascend910B3" in message
+
+
+@pytest.mark.usefixtures("emulator")
+def test_a_damaged_model_is_refused_and_the_card_goes_on(device: int, om_files: dict[str, Path]) -> None:
+    whole = om_files["static"].read_bytes()
+    for old, new, code in (
+        (b"MatMul", b"MatNul", 545001),
+        (b"\x0a\x01w", b"\x0a\x01v", 545001),
+        (struct.pack("<2q", 4, 8), struct.pack("<2q", 4, 9), 545001),
+        (b"Ascend310P3", b"Ascend310X3", 145000),
+    ):
+        assert old in whole
+        damaged = whole.replace(old, new)
+        assert acl.mdl.load_from_mem(acl.util.bytes_to_ptr(damaged), len(damaged)) == (0, code)
+    block, ret = acl.rt.malloc(64, 0)
+    assert (ret, acl.rt.free(block)) == (0, 0)
+
+
+@pytest.mark.usefixtures("emulator")
+def test_values_a_network_cannot_take_fail_that_execution_alone(device: int, tmp_path: Path) -> None:
+    import onnx
+    from ascend_emulator.atc import main
+
+    text = "net (int64[2] i) => (float[2] y) <float[3] t = {5,6,7}> { y = Gather(t, i) }"
+    onnx.save(
+        onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}'), tmp_path / "net.onnx"
+    )
+    options = ["--framework=5", f"--soc_version={acl.get_soc_name()}", f"--model={tmp_path}/net.onnx"]
+    assert main([*options, f"--output={tmp_path}/net"]) == 0
+    loaded = load(tmp_path / "net.om")
+    stream, _ = acl.rt.create_stream()
+    for indices, code in (([0, 9], 507011), ([2, 1], 0)):
+        loaded.put(np.array(indices))
+        assert acl.mdl.execute(loaded.model, loaded.inputs, loaded.outputs) == code
+        assert acl.mdl.execute_async(loaded.model, loaded.inputs, loaded.outputs, stream) == 0
+        assert acl.rt.synchronize_stream(stream) == code
+    out = np.empty(2, np.float32)
+    assert acl.rt.memcpy(out.ctypes.data, 8, loaded.addresses[-1][0], 8, 2) == 0
+    assert out.tolist() == [7, 6]
+    assert acl.rt.destroy_stream(stream) == 0
+    loaded.close()
 
 
 @pytest.mark.usefixtures("emulator")

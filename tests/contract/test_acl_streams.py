@@ -1,5 +1,7 @@
 """Streams and events: order within a stream, independence between streams, and what the waits say."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import acl
 import pytest
 
@@ -92,6 +94,14 @@ def test_a_stream_belongs_to_its_context(stream: int, block: int) -> None:
     assert acl.rt.memset_async(block, SIZE, 0, SIZE, stream) == 0
     assert acl.rt.synchronize_device() == 0
     assert acl.rt.destroy_context(other) == 0
+
+
+def test_a_stream_is_destroyed_by_a_thread_with_a_context(device: int) -> None:
+    stream, ret = acl.rt.create_stream()
+    assert ret == 0
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(acl.rt.destroy_stream, stream).result() == 107002
+    assert acl.rt.destroy_stream(stream) == 0
 
 
 def test_streams_are_counted(device: int) -> None:

@@ -211,6 +211,33 @@ def test_option_faults_in_order(run: Run, folder: Path, arguments: list[str], ex
     assert (status, code(out)) == (255, expected)
 
 
+def test_a_model_broken_in_any_way_ends_like_every_failure(run: Run, folder: Path) -> None:
+    whole = onnx.parser.parse_model(NET).SerializeToString()
+    (folder / "net.onnx").write_bytes(whole.replace(b"MatMul", b"MatM\xff\xff"))
+    status, out, err = run("--model=net.onnx", "--output=net", *BASE, *STATIC)
+    assert (status, code(out)) == (255, "E19999")
+    assert "Traceback" in err
+    assert not (folder / "net.om").exists()
+
+
+def test_an_operator_with_a_missing_input_is_named(run: Run, folder: Path) -> None:
+    model = onnx.parser.parse_model(NET)
+    del model.graph.node[1].input[:]
+    onnx.save(model, folder / "net.onnx")
+    status, out, _ = run("--model=net.onnx", "--output=net", *BASE, *STATIC)
+    assert status == 255
+    assert "act" in out
+    assert "Relu" in out
+
+
+def test_a_name_may_hold_what_means_an_open_axis_in_a_shape(run: Run, folder: Path) -> None:
+    model = onnx.parser.parse_model(NET)
+    model.graph.input[0].name = model.graph.node[0].input[0] = "in-1:a~b"
+    onnx.save(model, folder / "net.onnx")
+    assert run("--model=net.onnx", "--output=net", *BASE, "--input_shape=in-1:a~b:2,4")[0] == 0
+    assert read_om((folder / "net.om").read_bytes()).inputs[0].dims == (2, 4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -79,6 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AtcError as error:
         print("...")
         return _fail(error.report(datetime.now()))
+    except Exception as error:  # noqa: BLE001 - a model can be broken in more ways than are foreseen; all of them are told
+        traceback.print_exc()
+        print("...")
+        return _fail(AtcError("E19999", f"{type(error).__name__}: {error}").report(datetime.now()))
     print("...")
     print(SUCCESS)
     for warning in warnings:

@@ -19,6 +19,7 @@ import onnxruntime  # type: ignore[import-untyped]  # has no stubs
 from ascend_emulator.atc.errors import AtcError, not_emulated
 from ascend_emulator.atc.network import Input
 from ascend_emulator.dtypes import DTYPES, DType
+from ascend_emulator.ort_errors import RUNTIME_ERRORS
 
 _QUIET = 4
 _DATA_DEPENDENT = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
@@ -69,19 +70,8 @@ def load(data: bytes, options: onnxruntime.SessionOptions | None = None) -> onnx
     options.intra_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except _RUNTIME_ERRORS as error:
+    except RUNTIME_ERRORS as error:
         raise _told(error) from error
-
-
-_STATE = onnxruntime.capi.onnxruntime_pybind11_state
-_RUNTIME_ERRORS = (
-    _STATE.Fail,
-    _STATE.InvalidArgument,
-    _STATE.InvalidGraph,
-    _STATE.InvalidProtobuf,
-    _STATE.NotImplemented,
-    _STATE.RuntimeException,
-)
 
 
 def output_types(session: onnxruntime.InferenceSession) -> tuple[DType, ...]:
@@ -146,7 +136,7 @@ def _output_dims(
     feed = {entry.name: np.full(entry.at(gear), value, entry.dtype.numpy) for entry in inputs}
     try:
         results = session.run(None, feed)
-    except _RUNTIME_ERRORS as error:
+    except RUNTIME_ERRORS as error:
         raise _told(error) from error
     return tuple(tuple(map(int, result.shape)) for result in results)
 

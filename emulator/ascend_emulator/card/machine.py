@@ -75,11 +75,20 @@ class Machine:
         network = None if self._cheap else self._networks.get(om.network)
         work = None
         if self.timing is not None and not self.timing.has_table(om.name):
+            from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # no types
+            from onnx.shape_inference import InferenceError
+
             from ascend_emulator.card.work import count_work
 
             try:
                 work = count_work(om)
-            except (ValueError, RuntimeError) as error:  # what onnx raises for a graph it cannot infer
+            except (
+                DecodeError,
+                InferenceError,
+                LookupError,
+                TypeError,
+                ValueError,
+            ) as error:  # a broken graph
                 raise Failure(
                     GE_LOAD_MODEL, f"E19999: the work of the network cannot be counted: {error}"
                 ) from error

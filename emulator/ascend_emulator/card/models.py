@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from ascend_emulator import libc
 from ascend_emulator.codes import GE_LOAD_MODEL, GE_PARAM_INVALID, RT_MODEL_EXECUTE, Failure
 from ascend_emulator.dtypes import BY_ACL
+from ascend_emulator.om_definition import SHAPE_INPUT
 from ascend_emulator.shapes import gear_dims
 
 if TYPE_CHECKING:
-    from ascend_emulator.om import OmFile
+    from ascend_emulator.om import OmFile, TensorInfo
     from ascend_emulator.timing import Timing, Work
 
 _MOST_BATCHES = 64
@@ -38,13 +39,30 @@ class Network:
     def __init__(self, content: bytes) -> None:
         import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 
+        from ascend_emulator.ort_errors import RUNTIME_ERRORS
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except RUNTIME_ERRORS as error:
+            raise Failure(GE_LOAD_MODEL, f"E19999: the network cannot be loaded: {error}") from error
+        self._errors = RUNTIME_ERRORS
         self.input_names = [value.name for value in self.session.get_inputs()]
         self.output_names = [value.name for value in self.session.get_outputs()]
+
+    def run(self, binding: Any) -> None:
+        """Run on bound buffers.
+
+        Raises:
+            Failure: 507011, the network failed on these values.
+        """
+        try:
+            self.session.run_with_iobinding(binding)
+        except self._errors as error:
+            raise Failure(RT_MODEL_EXECUTE, f"E19999: the execution failed: {error}") from error
 
 
 class Networks:
@@ -62,11 +80,7 @@ class Networks:
         key = hashlib.sha256(content).digest()
         network = self._networks.get(key)
         if network is None:
-            try:
-                network = Network(content)
-            except RuntimeError as error:  # every exception of onnxruntime is one
-                raise Failure(GE_LOAD_MODEL, f"E19999: the network cannot be loaded: {error}") from error
-            self._networks[key] = network
+            network = self._networks[key] = Network(content)
         return network
 
 
@@ -78,6 +92,9 @@ class LoadedModel:
         network: made from `om.network`; None when values are cheap.
         timing: the card's time model, or None.
         work: what the model asks of the cores; only needed with a time model that has no table for it.
+
+    Raises:
+        Failure: 545001, the file does not describe its own network.
     """
 
     def __init__(self, om: OmFile, network: Network | None, timing: Timing | None, work: Work | None) -> None:
@@ -87,6 +104,7 @@ class LoadedModel:
         self._timing = timing
         self._work = work
         self._inputs = om.inputs[:-1] if om.batch_gears else om.inputs
+        _check_description(om, self._inputs, network)
         self._batches: dict[tuple[int | Buffer, ...], _Batch] = {}
         self._output_dims = dict(zip(om.batch_gears, om.gear_output_dims, strict=True))
 
@@ -148,6 +166,32 @@ class LoadedModel:
         return _Batch(self._network, arrays, results, short)
 
 
+def _check_description(om: OmFile, inputs: Sequence[TensorInfo], network: Network | None) -> None:
+    # A damaged file must fail here: on the engine it would end the card, and with it every client's work.
+    largest = max(om.batch_gears, default=1)
+    fits = (
+        bool(inputs and om.outputs)
+        and (not om.batch_gears or om.inputs[-1].name == SHAPE_INPUT)
+        and all(_bytes(info, gear_dims(info.dims, largest)) == info.size for info in (*inputs, *om.outputs))
+        and all(
+            0 <= _bytes(info, dims) <= info.size
+            for shapes in om.gear_output_dims
+            for info, dims in zip(om.outputs, shapes, strict=True)
+        )
+    )
+    if fits and network is not None:
+        fits = (len(network.input_names), len(network.output_names)) == (len(inputs), len(om.outputs))
+    if not fits:
+        raise Failure(GE_LOAD_MODEL, "E19999: the model's inputs and outputs are not those of its network.")
+
+
+def _bytes(info: TensorInfo, dims: Sequence[int]) -> int:
+    """Bytes of a tensor of that shape; -1 for a type or a shape that no tensor here has."""
+    if info.dtype not in BY_ACL or min(dims, default=0) < 0:
+        return -1
+    return prod(dims) * BY_ACL[info.dtype].itemsize
+
+
 class _Batch:
     """Buffers bound to a network: made once per set of buffers, since programs use the same ones again and again.
 
@@ -179,11 +223,8 @@ class _Batch:
 
     def compute(self) -> None:
         """Run the network on the bound buffers."""
-        try:
-            if self._network is not None:
-                self._network.session.run_with_iobinding(self.binding)
-        except RuntimeError as error:  # every exception of onnxruntime is one
-            raise Failure(RT_MODEL_EXECUTE, f"E19999: the execution failed: {error}") from error
+        if self._network is not None:
+            self._network.run(self.binding)
 
 
 def _bound(name: str, array: NDArray[Any]) -> tuple[str, str, int, type[Any], list[int], int]:

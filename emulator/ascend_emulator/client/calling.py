@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from functools import wraps
 from operator import index
 from typing import Any, TypeVar
 
@@ -114,10 +113,10 @@ def _float(value: Any) -> float:
     return float(value.__float__())
 
 
-def _list(value: object) -> list[Any]:
+def _list(value: object) -> list[int]:
     if not isinstance(value, list):
         raise TypeError
-    return value
+    return [index(item) for item in value]
 
 
 def _dict(value: object) -> dict[str, Any]:
@@ -138,54 +137,68 @@ _CONVERTERS: dict[str, Callable[[Any], object]] = {
 }
 
 
+class _Function:
+    """What `function` makes: an object that, as a builtin does, binds to no instance when a class holds it."""
+
+    def __init__(self, form: str, failed: Callable[[int], object], body: Callable[..., object]) -> None:
+        required, _, optional = form.partition("|")
+        # `acl._rt` holds what `acl.rt` shows, and errors and pickles name the latter.
+        self.__module__ = body.__module__.replace("._base", "").replace("._", ".")
+        self.__name__ = self.__qualname__ = body.__name__
+        self.__doc__ = body.__doc__
+        self._converters = tuple(_CONVERTERS[letter] for letter in required + optional)
+        self._fewest = len(required)
+        self._body = body
+        self._failed = failed
+        # Held, because at interpreter exit this module's globals may be None already.
+        self._thread = _thread
+        self._finalizing = sys.is_finalizing
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        if keywords:
+            raise TypeError(f"{self._path}() takes no keyword arguments")
+        converters = self._converters
+        if converters:
+            if not self._fewest <= len(args) <= len(converters):
+                raise TypeError(f"{self._path} args parse failed")
+            try:
+                args = tuple([convert(value) for convert, value in zip(converters, args)])  # noqa: B905 - hot
+            except (TypeError, AttributeError, OverflowError):
+                raise TypeError(f"{self._path} args parse failed") from None
+        else:
+            args = ()
+        try:
+            return self._body(*args)
+        except Exception as error:
+            if type(error) is Failure:
+                self._thread.code = error.code
+                self._thread.message = error.text or self._thread.message
+                return self._failed(error.code)
+            if self._finalizing():
+                return self._failed(0)
+            raise
+
+    def __repr__(self) -> str:
+        return f"<function {self._path}>"
+
+    def __reduce__(self) -> str:
+        return self.__name__  # pickled by name, as a builtin is
+
+    @property
+    def _path(self) -> str:
+        return f"{self.__module__}.{self.__name__}"
+
+
 def function(form: str, failed: Callable[[int], object]) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Make a pyACL function.
 
     Args:
         form: a letter per argument: `k` unsigned long, `I` unsigned int, `i` int, `s` str, `f` float, `L`
-            list, `D` dict, `O` anything.
+            list of ints, `D` dict, `O` anything.
         failed: what the function returns for a code when it fails.
 
     Returns:
         A decorator. The function it makes takes no keywords, raises TypeError for arguments of the wrong
         number or type, turns a `Failure` into `failed(code)` and notes its text for `get_recent_err_msg`.
     """
-    required, _, optional = form.partition("|")
-    converters = tuple(_CONVERTERS[letter] for letter in required + optional)
-    fewest, most = len(required), len(converters)
-    finalizing, thread = sys.is_finalizing, _thread
-
-    def decorate(body: Callable[..., R]) -> Callable[..., R]:
-        # `acl._rt` holds what `acl.rt` shows, and errors and pickles name the latter.
-        home = body.__module__.replace("._base", "").replace("._", ".")
-        name = f"{home}.{body.__name__}"
-
-        # What `call` uses is bound as defaults or closed over: at interpreter exit module globals may be None already.
-        @wraps(body)
-        def call(*args: Any, **keywords: Any) -> Any:
-            if keywords:
-                raise TypeError(f"{name}() takes no keyword arguments")
-            if most:
-                if not fewest <= len(args) <= most:
-                    raise TypeError(f"{name} args parse failed")
-                try:
-                    args = tuple([convert(value) for convert, value in zip(converters, args)])  # noqa: B905 - hot
-                except (TypeError, AttributeError, OverflowError):
-                    raise TypeError(f"{name} args parse failed") from None
-            else:
-                args = ()
-            try:
-                return body(*args)
-            except Exception as error:
-                if type(error) is Failure:
-                    thread.code = error.code
-                    thread.message = error.text or thread.message
-                    return failed(error.code)
-                if finalizing():
-                    return failed(0)
-                raise
-
-        call.__module__ = home
-        return call
-
-    return decorate
+    return lambda body: _Function(form, failed, body)

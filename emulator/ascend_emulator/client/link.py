@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
@@ -27,7 +28,6 @@ from ascend_emulator.timing import Link as LinkTime
 from ascend_emulator.wire import Op, Way
 
 _LONGEST_ANSWER = wire.REPLY.size + wire.MAX_TEXT + 1
-_MOST_CHANNELS = 0xFFFF
 _LOST = "EE9999: the card has gone: its process ended. Reset the device, or start the process again."
 
 
@@ -42,9 +42,9 @@ class Answer:
 class _Channel:
     """One thread's ear to one card."""
 
-    def __init__(self, link: Link, number: int) -> None:
+    def __init__(self, link: Link, number: int, sequence: int) -> None:
         self.number = number
-        self.sequence = 0
+        self.sequence = sequence
         self._link = link
         near_end, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._fd = near_end.detach()
@@ -94,7 +94,7 @@ class _Channel:
         # The thread has ended: without this the card would keep the other end open as long as the process lives.
         if not ending():  # else module globals may be gone, and the card notices by itself
             close(self._fd)
-            self._link.forget_channel(self.number)
+            self._link.forget_channel(self.number, self.sequence)
 
 
 class Link:
@@ -105,6 +105,11 @@ class Link:
         settings: this process's settings.
         pinned: this process's pinned host memory, which the card maps too.
 
+    Raises:
+        Failure: 507033, the card runs with other settings.
+        ConnectionError: the card ended before it answered.
+        OSError: its memory cannot be mapped.
+
     Attributes:
         memory: device memory; a device pointer is an address in it.
         copy_times: modelled time of synchronous copies by way; empty in functional timing.
@@ -113,30 +118,25 @@ class Link:
     """
 
     def __init__(self, end: socket.socket, settings: Settings, pinned: Arena) -> None:
-        self._fd = end.fileno()
         self._numbers = count(1)
+        self._given_back: list[tuple[int, int]] = []
         self._local = threading.local()
         self.lost = False
         self.closed = False
         self._pinned = pinned
         greeting = {"soc": settings.soc.name, "run_mode": settings.run_mode, "pinned_bytes": pinned.size}
         message = wire.HEADER.pack(Op.HELLO, 0, 0) + json.dumps(greeting).encode()
-        try:
+        with end:  # which closes it, unless everything went well and it is detached
             socket.send_fds(end, [message], [pinned.fd])
             answer, fds, _, _ = socket.recv_fds(end, wire.MAX_MESSAGE, 1)
-        except ConnectionError:
-            answer, fds = b"", []
-        finally:
-            end.detach()
-        if not answer:
-            os.close(self._fd)
-            text = "ascend-emulator: the card ended while it started; its log lies beside its socket"
-            raise Failure(RT_DEVICE_SETUP, text)
-        facts = json.loads(answer)
-        if "refused" in facts:
-            os.close(self._fd)
-            raise Failure(RT_DEVICE_SETUP, facts["refused"])
-        self.memory = Arena(facts["memory_bytes"], fds[0])
+            if not answer:
+                raise ConnectionResetError("the card ended while it started; its log lies beside its socket")
+            facts = json.loads(answer)
+            if "refused" in facts:
+                raise Failure(RT_DEVICE_SETUP, facts["refused"])
+            os.set_inheritable(fds[0], False)
+            self.memory = Arena(facts["memory_bytes"], fds[0])
+            self._fd = end.detach()
         self.copy_times = {Way[name]: LinkTime(*values) for name, values in facts["links"].items()}
 
     def address_on_wire(self, address: int) -> int:
@@ -195,7 +195,7 @@ class Link:
     ) -> Answer | None:
         channel: _Channel | None = getattr(self._local, "channel", None)
         if channel is None:
-            channel = self._local.channel = _Channel(self, next(self._numbers) % _MOST_CHANNELS + 1)
+            channel = self._local.channel = _Channel(self, *self._unused_channel())
         channel.sequence = channel.sequence % 0xFFFFFFFF + 1
         message = wire.HEADER.pack(op, channel.number, channel.sequence) + body
         if fd is None:
@@ -203,6 +203,12 @@ class Link:
         else:
             self.post_fd(message, fd)
         return channel.receive(keep_gil=keep_gil, timeout_ms=timeout_ms)
+
+    def _unused_channel(self) -> tuple[int, int]:
+        """Number of a channel, and the sequence at which it goes on: an answer may still be on its way to it."""
+        with suppress(IndexError):
+            return self._given_back.pop()
+        return next(self._numbers), 0
 
     def alive(self) -> bool:
         """Whether the card is still there; asks the socket, not the card."""
@@ -217,11 +223,12 @@ class Link:
         self.lost = True
         return Failure(RT_LOST_DEVICE, _LOST)
 
-    def forget_channel(self, number: int) -> None:
-        """Let the card close its end of a thread's channel."""
+    def forget_channel(self, number: int, sequence: int) -> None:
+        """Let the card close its end of a thread's channel; another thread may have the number next."""
         if not self.closed and not self.lost:
             message = wire.HEADER.pack(Op.CLOSE_CHANNEL, number, 0)
             libc.send_keeping_gil(self._fd, message, len(message), socket.MSG_NOSIGNAL)
+            self._given_back.append((number, sequence))
 
     def close(self) -> None:
         """Leave the card, which then frees everything this process held there."""

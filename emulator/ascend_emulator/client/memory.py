@@ -83,12 +83,10 @@ def malloc_host(size: int) -> int:
         raise Failure(INVALID_PARAM, "EH0001: size is 0, it must be greater than 0.")
     if process.settings().run_mode == 0:
         return malloc(size, pad=True)
-    pinned = process.pinned()
-    offset = pinned.blocks.allocate(size)
-    if offset is None:
+    address = process.pinned().allocate(size)
+    if address is None:
         raise Failure(RT_OUT_OF_MEMORY, f"EL0004: the host has no {size} bytes left to pin.")
-    pinned.arena.soil(offset, size)
-    return pinned.arena.base + offset
+    return address
 
 
 def free_host(address: int) -> None:
@@ -102,14 +100,11 @@ def free_host(address: int) -> None:
     if address in _blocks:
         free(address)
         return
-    pinned = process.pinned()
-    offset = address - pinned.arena.base
     try:
-        size = pinned.blocks.size_of(offset)
+        process.pinned().free(address)
     except KeyError:
         text = f"EE1001: {address:#x} is not the start of a live block of pinned host memory."
         raise Failure(INVALID_PARAM, text) from None
-    pinned.arena.give_back(pinned.blocks.free(offset), offset, size)
 
 
 def copy(target: int, room: int, source: int, size: int, kind: int) -> None:

@@ -362,7 +362,11 @@ def _check_ready() -> None:
 
 def _check_arch(om: OmFile) -> None:
     soc = process.settings().soc
-    if om.soc_version and find_soc(om.soc_version).arch != soc.arch:
+    try:
+        arch = find_soc(om.soc_version).arch if om.soc_version else soc.arch
+    except KeyError:  # a SoC that is newer than the table runs on none of it
+        arch = 0
+    if arch != soc.arch:
         text = (
             f"E10001: Value [{om.soc_version}] for parameter [soc_version] is invalid. Reason: "
             f"Model soc version is not support in this device. (The device is {soc.name}.)"

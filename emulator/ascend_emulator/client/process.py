@@ -105,7 +105,24 @@ class _Pinned:
     def __init__(self) -> None:
         size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self.arena = Arena(size)
-        self.blocks = Allocator(size)
+        self._blocks = Allocator(size)
+        self._lock = threading.RLock()  # a __del__ that frees may run inside an allocation of its own thread
+
+    def allocate(self, size: int) -> int | None:
+        """Address of a new block, or None when none fits."""
+        with self._lock:
+            offset = self._blocks.allocate(size)
+        if offset is None:
+            return None
+        self.arena.soil(offset, size)
+        return self.arena.base + offset
+
+    def free(self, address: int) -> None:
+        """Give a block back; KeyError when none starts there."""
+        offset = address - self.arena.base
+        with self._lock:
+            size = self._blocks.size_of(offset)
+            self.arena.give_back(self._blocks.free(offset), offset, size)
 
 
 _thread = _Thread()
@@ -245,6 +262,16 @@ def open_device(ordinal: int) -> Device | None:
     return _devices.get(ordinal)
 
 
+def check_host(address: int) -> None:
+    """Refuse to let host code read device memory, which on a card behind PCIe ends the process.
+
+    Raises:
+        ValueError: the address lies in the memory of a device this process has open.
+    """
+    if any(device.link.memory.covers(address) for device in _devices.values()) and settings().run_mode == 1:
+        raise ValueError(f"{address:#x} is device memory: copy it to the host with acl.rt.memcpy first")
+
+
 def _open(ordinal: int, physical: int) -> Device:
     global _visible
     if _forked:
@@ -258,8 +285,12 @@ def _open(ordinal: int, physical: int) -> Device:
 
         chosen = settings()
         _visible = ordinals()
+        arena = pinned().arena
         try:
-            link = Link(join_card(chosen, physical), chosen, pinned().arena)
+            try:
+                link = Link(join_card(chosen, physical), chosen, arena)
+            except ConnectionError:  # it was about to die; the next try finds it dead and starts another
+                link = Link(join_card(chosen, physical), chosen, arena)
         except OSError as error:
             text = f"ascend-emulator: card {physical} cannot be opened: {error}"
             raise Failure(RT_DEVICE_SETUP, text) from error
@@ -299,8 +330,10 @@ def _close_if_unused(device: Device) -> None:
 
 def _after_fork() -> None:
     # The connection is the parent's: two writers would mix their messages, and a copy would hide the parent's death.
-    global _forked, _lock
+    global _forked, _lock, _pinned
     _lock = threading.RLock()
+    # Shared memory is shared with the parent too: what this process pins must not be the parent's as well.
+    _pinned = None
     if _devices:
         _forked = True
         for device in _devices.values():

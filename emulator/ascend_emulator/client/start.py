@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from socket import socket
@@ -32,19 +33,18 @@ def join_card(settings: Settings, number: int) -> socket:
         link = connect(place)
         if link is not None:
             return link
-        try:
+        with ExitStack() as undo:
+            undo.callback(place.remove)
             read_timing(settings)  # its errors are told here, where somebody reads them
             with listen(place) as listener:
                 _start(place, settings, listener)
                 link = connect(place)
-            if link is not None:
-                return link
-            raise Failure(
-                RT_DEVICE_SETUP, f"ascend-emulator: card {number} does not listen at {place.socket}"
-            )
-        except Failure:
-            place.remove()
-            raise
+            if link is None:
+                raise Failure(
+                    RT_DEVICE_SETUP, f"ascend-emulator: card {number} does not listen at {place.socket}"
+                )
+            undo.pop_all()
+            return link
 
 
 def _start(place: Place, settings: Settings, listener: socket) -> None:

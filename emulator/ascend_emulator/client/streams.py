@@ -70,11 +70,13 @@ def destroy_stream(handle: int, *, force: bool = False) -> None:
     """Destroy a stream, after its queued work or (force) dropping it.
 
     Raises:
-        Failure: 100000, no stream or a default stream.
+        Failure: 100000, no stream; 107000, a default stream; 107002, the thread has no context.
     """
     stream = handles.get(handle, Stream)
     if stream.context.default_stream is stream:
         raise Failure(RT_PARAM_INVALID, "EE1001: a default stream ends with its context.")
+    if stream.context.alive:
+        process.current()
     handles.remove(handle, Stream)
     # After reset_device the card has forgotten the stream; programs destroy it all the same.
     if stream.context.alive:
