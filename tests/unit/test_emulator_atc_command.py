@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
 from ascend_emulator.atc import main
 from ascend_emulator.om import OmFile, read_om
@@ -519,6 +520,10 @@ def test_control_flow_runs_at_origin_and_is_refused_at_half(
     assert run("--model=net.onnx", "--output=net", *BASE, "--precision_mode_v2=origin")[0] == 0
 
 
+@pytest.mark.skipif(
+    tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 24),
+    reason="this onnxruntime dies of an integer division by zero (SIGFPE)",
+)
 def test_a_model_may_divide_by_an_integer_it_is_given(compile_text: Callable[..., OmFile]) -> None:
     om = compile_text(HEADER + " net (int64[2] a, int64[1] b) => (int64[2] y) { y = Div(a, b) }")
     assert om.outputs[0].dims == (2,)
