@@ -4,6 +4,7 @@ What only an emulator allows (killing a card, other environments) is marked with
 skips on real hardware.
 """
 
+import builtins
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -35,6 +38,19 @@ def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             time.sleep(0.02)
         left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     assert not left, f"a test left a card behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds for `acl` must hold without Ray; a test that needs it belongs in tests/serve."""
+    real_import = builtins.__import__
+
+    def guarded_import(name: str, *args: Any, **kwargs: Any) -> ModuleType:
+        if name.partition(".")[0] == "ray":
+            raise AssertionError(f"a contract test imports {name}; it belongs in tests/serve")
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", guarded_import)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "compile_jobs/recipes/resnet.yaml"
 DIGITS = ROOT / "examples/digits"
 
-# Read by Ray when it is imported, so they stand before any import of it: a token file, a folder for sessions and a
-# set of emulated cards that nothing outside this run shares; and quick metrics, which autoscaling waits for.
+# Read by Ray when it is imported, so they stand before any import of it: a token file and a folder for sessions that
+# nothing outside this run shares, and quick metrics, which autoscaling waits for.
 SCRATCH = Path(tempfile.mkdtemp(prefix="as-", dir="/tmp"))
 os.environ.update(
     RAY_TMPDIR=str(SCRATCH),
@@ -30,9 +30,6 @@ os.environ.update(
     RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S="0.5",
     RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S="0.5",
     RAY_metrics_report_interval_ms="300",
-    XDG_RUNTIME_DIR=str(SCRATCH),
-    ASCEND_EMULATOR_NODE="serve-tests",
-    ASCEND_EMULATOR_DEVICES="4",
 )
 (SCRATCH / "token").write_text(uuid.uuid4().hex)
 
@@ -58,14 +55,19 @@ METRICS_PORT = free_port()
 def ray_cluster() -> Iterator[None]:
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        namespace="serve",
-        _metrics_export_port=METRICS_PORT,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers inherit these from the node; other tests of the session have cards of their own.
+        patch.setenv("XDG_RUNTIME_DIR", str(SCRATCH))
+        patch.setenv("ASCEND_EMULATOR_NODE", "serve-tests")
+        patch.setenv("ASCEND_EMULATOR_DEVICES", "4")
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            namespace="serve",
+            _metrics_export_port=METRICS_PORT,
+        )
     yield
     ray.shutdown()
     shutil.rmtree(SCRATCH, ignore_errors=True)

@@ -70,20 +70,20 @@ def served(command: list[str], port: int, scratch: Path) -> Iterator[psutil.Proc
         "RAY_TMPDIR": str(scratch),
         "ASCEND_SERVE_STORE": str(scratch / "store"),
         "RAY_AUTH_TOKEN_PATH": str(scratch / "token"),
-        "ASCEND_EMULATOR_NODE": "ports",
+        "XDG_RUNTIME_DIR": str(scratch),
+        "ASCEND_EMULATOR_NODE": "served",
     }
     (scratch / "token").write_text("0123456789abcdef0123456789abcdef")
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    log = scratch / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, start_new_session=True, stdout=output, stderr=output
+        )
 
     def ready() -> bool:
-        assert process.poll() is None, f"{command[0]} ended with {process.returncode}"
+        assert process.poll() is None, (
+            f"{command[0]} ended with {process.returncode}: {log.read_text()[-2000:]}"
+        )
         try:
             return httpx.get(f"http://127.0.0.1:{port}/v2/models/resnet/ready", timeout=2).status_code == 200
         except httpx.TransportError:
