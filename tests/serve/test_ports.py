@@ -12,6 +12,7 @@ from tests.serve.tools import ROOT, eventually, free_port, processes_of, served
 pytestmark = pytest.mark.serve
 
 BIN = Path(sys.executable).parent
+PORT, STATS, METRICS, FALLBACK = (free_port() for _ in range(4))
 RAY_ITSELF = "(Ray)"
 """Ray's own processes talk to each other on ports of their choosing, guarded by its token."""
 
@@ -33,7 +34,7 @@ def listening(scratch: Path) -> dict[str, set[str]]:
                 who = f"HAProxy {port}"
             elif name.startswith("ray::ServeRepli") and 30000 <= port < 31000:
                 who = "replica"
-            elif name.startswith("ray::Proxy") and (port in (8000, 8500) or port == PORT):
+            elif name.startswith("ray::Proxy") and port in (PORT, FALLBACK):
                 who = f"proxy {port}"
             else:
                 who = RAY_ITSELF
@@ -47,22 +48,24 @@ def settled(scratch: Path) -> dict[str, set[str]] | None:
     return found if f"HAProxy {PORT}" in found else None
 
 
-PORT = free_port()
-
-
 def test_the_fast_path_listens_on_loopback_but_for_haproxys_two_pages(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     command = [str(BIN / "ascend-serve"), "run", "deployments/resnet.yaml", "--port", str(PORT)]
     scratch = tmp_path_factory.mktemp("p")
-    with served(command, PORT, scratch):
+    ports = {
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(STATS),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(METRICS),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(FALLBACK),
+    }
+    with served(command, PORT, scratch, **ports):
         # HAProxy hands its sockets to a new process whenever a replica comes, so one look may find neither.
         found = eventually("HAProxy is settled", lambda: settled(scratch))
     assert found == {
         f"HAProxy {PORT}": {"127.0.0.1"},
-        "HAProxy 8404": {"all"},
-        "HAProxy 9101": {"all"},
-        "proxy 8500": {"127.0.0.1"},
+        f"HAProxy {STATS}": {"all"},
+        f"HAProxy {METRICS}": {"all"},
+        f"proxy {FALLBACK}": {"127.0.0.1"},
         "replica": {"127.0.0.1"},
     }
 

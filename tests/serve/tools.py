@@ -63,7 +63,7 @@ def eventually(what: str, check: Callable[[], Any], timeout_s: float = 60.0) -> 
 
 
 @contextmanager
-def served(command: list[str], port: int, scratch: Path) -> Iterator[psutil.Process]:
+def served(command: list[str], port: int, scratch: Path, **variables: str) -> Iterator[psutil.Process]:
     """The shipped model served by a command, in a session and on cards of its own; ended by Ctrl-C."""
     environment = {
         **os.environ,
@@ -72,6 +72,7 @@ def served(command: list[str], port: int, scratch: Path) -> Iterator[psutil.Proc
         "RAY_AUTH_TOKEN_PATH": str(scratch / "token"),
         "XDG_RUNTIME_DIR": str(scratch),
         "ASCEND_EMULATOR_NODE": "served",
+        **variables,
     }
     (scratch / "token").write_text("0123456789abcdef0123456789abcdef")
     log = scratch / "log"
