@@ -19,7 +19,7 @@ from ascend_serve import env
 from ascend_serve.artifacts.store import Artifact, Store, ready_made
 from ascend_serve.compiling.build import prepare, stored
 from ascend_serve.compiling.recipes import load_recipe
-from ascend_serve.errors import ArtifactMissing, AscendServeError, CompileError, ConfigError
+from ascend_serve.errors import AclMissing, ArtifactMissing, AscendServeError, CompileError, ConfigError
 from ascend_serve.serving.config import AppConfig, describe_faults
 from ascend_serve.serving.deployment import AscendModel
 from ascend_serve.serving.opening import ANY_SOC, Served
@@ -30,7 +30,10 @@ from compile_jobs.tasks import cluster_socs, compile_targets
 logger = logging.getLogger("ray.serve")
 
 GEARS_ONGOING = 4
-"""Requests that a replica admits, in largest gears: Serve's default of 5 would never fill one."""
+"""Requests that a replica admits, in largest gears: Serve's default of 5 would never fill one. A gear below
+`LEAST_GEAR` counts as that, for small models still get many callers."""
+
+LEAST_GEAR = 16
 
 GEARS_TARGET = 2
 """Ongoing requests per replica that autoscaling aims at, in largest gears: one on the device, one forming."""
@@ -76,13 +79,14 @@ def _bind(args: AppConfig, served: Served) -> serve.Application:
         options["autoscaling_config"] = autoscaling_config(args.autoscaling, GEARS_TARGET * largest)
     deployment: serve.Deployment = serve.deployment(
         name=DEPLOYMENT,
-        max_ongoing_requests=GEARS_ONGOING * max(largest, 16),
+        max_ongoing_requests=GEARS_ONGOING * max(largest, LEAST_GEAR),
         ray_actor_options={"num_cpus": args.replica_cpus, "resources": {"NPU": 1}},
-        # Asked of the lane's heartbeat alone, so a short period costs nothing.
+        # Answered from the lane's heartbeat, so a short period costs next to nothing.
         health_check_period_s=5,
         health_check_timeout_s=10,
         **options,
     )(AscendModel)
+    # Replicas get the settings themselves, not `Args`: what Serve makes of a fault is the builder's business.
     app: serve.Application = deployment.bind(AppConfig.model_validate(args.model_dump()), served)
     return app
 
@@ -111,6 +115,8 @@ def _from_recipe(args: AppConfig, store: Store) -> dict[str, Artifact]:
     assert args.recipe is not None, "AppConfig lets exactly one of recipe and om through"
     recipe = load_recipe(args.recipe.absolute())
     socs = list(dict.fromkeys([*recipe.targets, *args.targets, *cluster_socs()]))
+    if not socs and not env.acl_installed():
+        raise AclMissing("no node of the cluster names an NPU, and there is no such module here")
     if not socs:
         raise ConfigError(
             f"no SoC to serve '{recipe.name}' on: no node of the cluster names one (label ray.io/accelerator-type, "

@@ -34,6 +34,10 @@ os.environ.update(
 (SCRATCH / "token").write_text(uuid.uuid4().hex)
 
 
+def pytest_unconfigure() -> None:
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Ray itself warns of what it will deprecate and leaves sockets to the collector; its warnings are not ours.
     for item in items:
@@ -70,7 +74,6 @@ def ray_cluster() -> Iterator[None]:
         )
     yield
     ray.shutdown()
-    shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -171,3 +171,16 @@ def test_the_command_line_says_it_in_one_line_and_ends_with_a_status(tmp_path: P
         assert "did you mean 'recipe'?" in ended.stderr
         assert "did you mean 'max_ongoing_requests'?" in ended.stderr
         assert "Traceback" not in ended.stderr
+
+
+def test_a_missing_acl_says_how_to_get_it(
+    ray_cluster: None, recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ascend_serve import env
+    from ascend_serve.serving import app
+
+    monkeypatch.setattr(app, "cluster_socs", list)
+    monkeypatch.setattr(env, "acl_installed", lambda: False)
+    message = failure(recipe=recipe(), store=tmp_path / "store")
+    assert "set_env.sh" in message
+    assert "pip install" in message
