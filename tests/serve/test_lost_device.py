@@ -7,24 +7,18 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 
-from tests.serve.tools import eventually, infer_binary, outputs
+from tests.serve.tools import cards, eventually, infer_binary, outputs
 
 pytestmark = pytest.mark.serve
 
 Array = np.ndarray[Any, Any]
 
 
-def cards() -> list[int]:
-    """Processes of this run's emulated cards."""
-    mine = os.environ["RAY_TMPDIR"]
-    return [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if "ascend_emulator.card" in (command := " ".join(process.info["cmdline"] or [])) and mine in command
-    ]
+def only_card() -> int:
+    """The one card there is, once replicas of deleted applications have given theirs back."""
+    return int(eventually("one card", lambda: len(found := cards()) == 1 and found, 30)[0])
 
 
 def test_a_lost_device_costs_a_replica_and_not_the_application(
@@ -46,12 +40,12 @@ def test_a_lost_device_costs_a_replica_and_not_the_application(
         return True
 
     assert answered()
-    (first,) = cards()
+    first = only_card()
     os.kill(first, signal.SIGKILL)
     assert not answered()
     eventually("a new replica answers", answered, 90)
 
-    (second,) = cards()
+    second = only_card()
     assert second != first
     os.kill(second, signal.SIGKILL)
     eventually("the loss is noticed though nobody asks", lambda: cards() and cards() != [second], 90)

@@ -110,3 +110,13 @@ def processes_of(scratch: Path) -> list[psutil.Process]:
         if any(str(scratch) in word for word in told):
             found.append(process)
     return found
+
+
+def cards() -> list[int]:
+    """Processes of the emulated cards of this run's cluster. Not their sockets: that of a killed card outlives it."""
+    mine = os.environ["RAY_TMPDIR"]
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "ascend_emulator.card" in (command := " ".join(process.info["cmdline"] or [])) and mine in command
+    ]
