@@ -137,13 +137,20 @@ _CONVERTERS: dict[str, Callable[[Any], object]] = {
 }
 
 
+def _shown(module: str) -> str:
+    """The module a program finds a function in: `acl.rt` for `acl._rt.memory`, `acl` for `acl._base.buffers`."""
+    package, _, rest = module.partition("._")
+    room = rest.partition(".")[0]
+    return package if room in ("", "base") else f"{package}.{room}"
+
+
 class _Function:
     """What `function` makes: an object that, as a builtin does, binds to no instance when a class holds it."""
 
     def __init__(self, form: str, failed: Callable[[int], object], body: Callable[..., object]) -> None:
         required, _, optional = form.partition("|")
-        # `acl._rt` holds what `acl.rt` shows, and errors and pickles name the latter.
-        self.__module__ = body.__module__.replace("._base", "").replace("._", ".")
+        # `acl._rt.memory` holds what `acl.rt` shows, and errors and pickles name the latter.
+        self.__module__ = _shown(body.__module__)
         self.__name__ = self.__qualname__ = body.__name__
         self.__doc__ = body.__doc__
         self._converters = tuple(_CONVERTERS[letter] for letter in required + optional)
