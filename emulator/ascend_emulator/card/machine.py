@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ascend_emulator.card.engines import Engine
 from ascend_emulator.card.memory import DeviceMemory
 from ascend_emulator.card.models import Network, Networks
-from ascend_emulator.card.streams import Engine
 from ascend_emulator.codes import GE_LOAD_MODEL, Failure
 from ascend_emulator.settings import Settings
 from ascend_emulator.timing import Link, Work, read_timing
