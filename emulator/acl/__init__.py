@@ -8,4 +8,7 @@ process and opens no socket: the first `set_device` or `create_context` does.
 from acl import mdl as mdl
 from acl import rt as rt
 from acl import util as util
-from acl._base import *  # noqa: F403 - exactly the functions that `_base.__all__` lists
+from acl._base.buffers import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._base.lifetime import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._base.numbers import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._base.tensors import *  # noqa: F403 - exactly the functions that its `__all__` lists

@@ -1,3 +1,7 @@
-"""`acl.mdl`: see `acl._mdl`, whose functions are all that is visible here."""
+"""`acl.mdl`: the functions of the files in `acl._mdl`, and nothing else."""
 
-from acl._mdl import *  # noqa: F403 - exactly the functions that `_mdl.__all__` lists
+from acl._mdl.dataset import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._mdl.description import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._mdl.execution import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._mdl.gears import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._mdl.loading import *  # noqa: F403 - exactly the functions that its `__all__` lists

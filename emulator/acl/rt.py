@@ -1,3 +1,7 @@
-"""`acl.rt`: see `acl._rt`, whose functions are all that is visible here."""
+"""`acl.rt`: the functions of the files in `acl._rt`, and nothing else."""
 
-from acl._rt import *  # noqa: F403 - exactly the functions that `_rt.__all__` lists
+from acl._rt.context import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._rt.device import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._rt.event import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._rt.memory import *  # noqa: F403 - exactly the functions that its `__all__` lists
+from acl._rt.stream import *  # noqa: F403 - exactly the functions that its `__all__` lists
