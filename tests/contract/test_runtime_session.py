@@ -1,196 +1,36 @@
-"""Sessions and lanes on whichever `acl` and `atc` are installed, against onnxruntime's answers."""
+"""Sessions on whichever `acl` and `atc` are installed, against onnxruntime's answers."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-from pathlib import Path
-from queue import Queue
-from typing import NamedTuple
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper
 
-from ascend_serve import env
-from ascend_serve.errors import (
-    AclDeviceFault,
-    AclResourceError,
-    ArtifactError,
-    ConfigError,
-    NotAnOm,
-    SocMismatch,
-)
 from ascend_serve.runtime import _acl
 from ascend_serve.runtime.device import Device
-from ascend_serve.runtime.lane import Lane
 from ascend_serve.runtime.session import Session
 from ascend_serve.runtime.signature import describe
 from ascend_serve.runtime.slot import SlotState
-from ascend_serve.spec.gears import Gears
-from ascend_serve.spec.model import ModelSpec
-from ascend_serve.spec.tensors import DataType, TensorSpec
+from tests.contract import sessions
+from tests.contract.sessions import (
+    FOUR_ROWS,
+    ONE_ROW,
+    PICKED,
+    TURNED,
+    TWO_SIDED,
+    assert_rows,
+    expected,
+    needs_emulator,
+    rows_of,
+    run,
+)
 
 pytestmark = pytest.mark.contract
 
-LIMIT_S = 60.0
-F, I64, I32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
-
-
-class Network(NamedTuple):
-    """A small ONNX graph and how ATC is to compile it."""
-
-    name: str
-    nodes: list
-    inputs: list
-    outputs: list
-    shape: str
-    gears: str = ""
-
-
-def value(name, kind, shape):
-    return helper.make_tensor_value_info(name, kind, shape)
-
-
-TWO_SIDED = Network(
-    "two_sided",
-    [
-        helper.make_node("Cast", ["b"], ["b_float"], to=F),
-        helper.make_node("Mul", ["a", "b_float"], ["product"]),
-        helper.make_node("ReduceSum", ["a", "axes"], ["total"], keepdims=0),
-    ],
-    [value("a", F, ["n", 3]), value("b", I64, ["n", 1])],
-    [value("product", F, ["n", 3]), value("total", F, ["n"])],
-    "a:-1,3;b:-1,1",
-    "1,2,4,8",
-)
-ONE_ROW = Network(
-    "one_row",
-    [helper.make_node("Exp", ["x"], ["y"])],
-    [value("x", F, ["n", 5])],
-    [value("y", F, ["n", 5])],
-    "x:1,5",
-)
-FOUR_ROWS = ONE_ROW._replace(name="four_rows", shape="x:4,5")
-TURNED = Network(
-    "turned",
-    [helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])],
-    [value("x", F, [2, 3])],
-    [value("y", F, [3, 2])],
-    "x:2,3",
-)
-PICKED = Network(
-    "picked",
-    [helper.make_node("Gather", ["table", "i"], ["y"])],
-    [value("i", I32, ["n"])],
-    [value("y", F, ["n"])],
-    "i:-1",
-    "1,2",
-)
-
-
-def onnx_model(network):
-    constants = [
-        helper.make_tensor("axes", I64, [1], [1]),
-        helper.make_tensor("table", F, [4], [10.0, 11.0, 12.0, 13.0]),
-    ]
-    used = {name for node in network.nodes for name in node.input}
-    graph = helper.make_graph(
-        network.nodes,
-        network.name,
-        network.inputs,
-        network.outputs,
-        [constant for constant in constants if constant.name in used],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def find_atc():
-    beside = Path(sys.executable).parent / "atc"
-    return str(beside) if beside.exists() else shutil.which("atc")
-
-
-@pytest.fixture(scope="session")
-def build(tmp_path_factory):
-    """Compile a network with the installed `atc` for a SoC, once; the precision is the network's own."""
-    atc = find_atc()
-    if atc is None:
-        pytest.skip("no atc is installed")
-    built = {}
-
-    def compile_network(network, soc):
-        if (network.name, soc) not in built:
-            folder = tmp_path_factory.mktemp(network.name)
-            onnx.save(onnx_model(network), str(folder / "model.onnx"))
-            command = [
-                atc,
-                "--framework=5",
-                "--model=model.onnx",
-                f"--output={network.name}",
-                f"--soc_version={soc}",
-                "--input_format=ND",
-                f"--input_shape={network.shape}",
-                "--precision_mode_v2=origin",
-            ]
-            if network.gears:
-                command.append(f"--dynamic_batch_size={network.gears}")
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            built[network.name, soc] = folder / f"{network.name}.om"
-        return built[network.name, soc]
-
-    return compile_network
-
-
-@pytest.fixture
-def device():
-    with Device.open() as opened:
-        yield opened
-    assert opened.live == {}
-
-
-needs_emulator = pytest.mark.skipif(
-    (env.acl_distribution() or ("CANN",))[0] != "ascend-emulator", reason="sets up an emulated card"
-)
-
-
-def expected(network, inputs):
-    reference = onnxruntime.InferenceSession(
-        onnx_model(network).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    return dict(zip([o.name for o in network.outputs], reference.run(None, inputs), strict=True))
-
-
-def rows_of(spec, rows, seed):
-    random = np.random.default_rng(seed)
-    return {
-        tensor.name: random.integers(-9, 9, tensor.at(rows)).astype(tensor.dtype.numpy)
-        for tensor in spec.inputs
-    }
-
-
-def run(session, slot, gear, inputs):
-    slot.begin()
-    for name, array in inputs.items():
-        slot.inputs[name][: len(array)] = array
-    session.enqueue(slot, gear)
-    session.wait(slot)
-    outputs = {name: array.copy() for name, array in slot.outputs.items()}
-    slot.release()
-    return outputs
-
-
-def assert_rows(outputs, wanted, rows):
-    for name, array in wanted.items():
-        np.testing.assert_allclose(outputs[name][:rows], array, rtol=1e-5)
-
+build, device = sessions.build, sessions.device  # fixtures, by the names that tests ask for them
 
 # --- signatures ------------------------------------------------------------------------------------
 
@@ -322,182 +162,6 @@ def test_closing_waits_for_what_is_in_flight(device, build):
         session.enqueue(slot, 8)
     session.close()
     assert device.live == {"context": 1}
-
-
-# --- what goes wrong -------------------------------------------------------------------------------
-
-
-def test_a_spec_that_disagrees_is_refused_and_nothing_is_left(device, build):
-    path = build(ONE_ROW, device.soc_name)
-    x, y = TensorSpec("x", DataType.FP32, (-1, 5)), TensorSpec("y", DataType.FP32, (-1, 6))
-    with pytest.raises(ArtifactError, match=r"output 0 is 'y' FP32 \[-1, 5\] on the device"):
-        Session.open(device, path, ModelSpec("m", (x,), (y,), Gears((1,))))
-    assert device.live == {"context": 1}
-
-
-def test_a_device_that_the_session_owns_is_closed_when_opening_fails(build, tmp_path):
-    device = Device.open()
-    spec = describe(device, build(ONE_ROW, device.soc_name), "m")
-    with pytest.raises(ArtifactError, match="does not exist"):
-        Session.open(device, tmp_path / "no.om", spec, close_device=True)
-    assert device.live == {}
-
-
-@pytest.mark.parametrize("keep", [0, 100, 700, -1])
-def test_a_file_that_is_cut_short_is_no_model(device, build, tmp_path, keep):
-    whole = build(ONE_ROW, device.soc_name).read_bytes()
-    cut = tmp_path / "cut.om"
-    cut.write_bytes(whole[:keep])
-    with pytest.raises(NotAnOm, match=r"cut\.om"):
-        device.load(cut)
-    assert device.live == {"context": 1}
-
-
-def test_a_model_for_another_architecture_is_refused(device, build):
-    other = "Ascend310P3" if not device.soc_name.startswith("Ascend310P") else "Ascend910B3"
-    with pytest.raises(SocMismatch, match="another architecture"):
-        device.load(build(ONE_ROW, other))
-    assert device.live == {"context": 1}
-
-
-def test_a_session_that_does_not_fit_leaves_nothing(device, build, monkeypatch):
-    path = build(TWO_SIDED, device.soc_name)
-    spec = describe(device, path, "m")
-    before = device.memory().free_bytes
-    whole = device.memory().total_bytes
-    real, calls = _acl.malloc, []
-
-    def greedy(size):
-        calls.append(size)
-        return real(size if len(calls) < 7 else whole + 1)
-
-    monkeypatch.setattr(_acl, "malloc", greedy)
-    with pytest.raises(AclResourceError):
-        Session.open(device, path, spec)
-    assert device.live == {"context": 1}
-    assert device.memory().free_bytes == before
-
-
-def test_a_gear_that_was_not_compiled_is_refused_and_the_slot_is_free(device, build):
-    path = build(TWO_SIDED, device.soc_name)
-    session = Session.open(device, path, describe(device, path, "m"))
-    session.slots[0].begin()
-    with pytest.raises(ConfigError, match=r"gear 3: 'm' was compiled for \[1, 2, 4, 8\]"):
-        session.enqueue(session.slots[0], 3)
-    assert session.slots[0].state is SlotState.FREE
-    session.close()
-
-
-@pytest.mark.parametrize("slots", [0, -1])
-def test_a_session_needs_a_slot(device, build, slots):
-    path = build(ONE_ROW, device.soc_name)
-    with pytest.raises(ConfigError, match="at least 1"):
-        Session.open(device, path, describe(device, path, "m"), slots=slots)
-
-
-# --- lanes -----------------------------------------------------------------------------------------
-
-
-class Ends:
-    """Collects how batches ended."""
-
-    def __init__(self):
-        self._queue = Queue()
-
-    def done(self, key):
-        return lambda error: self._queue.put((key, error))
-
-    def get(self, count):
-        return dict(self._queue.get(timeout=LIMIT_S) for _ in range(count))
-
-
-@pytest.fixture
-def open_lane(build):
-    """Start a lane on a network; gives the lane, its report and its device, and closes it at the end."""
-    lanes = []
-
-    def start(network):
-        opened = []
-
-        def open_session():
-            device = Device.open()
-            opened.append(device)
-            path = build(network, device.soc_name)
-            return Session.open(device, path, describe(device, path, "m"), close_device=True)
-
-        lane = Lane(open_session)
-        lanes.append(lane)
-        return lane, lane.start(LIMIT_S), opened[0]
-
-    yield start
-    for lane in lanes:
-        lane.close(LIMIT_S)
-
-
-def test_a_lane_serves_and_leaves_nothing(open_lane):
-    lane, report, device = open_lane(TWO_SIDED)
-    assert report.soc_name == device.soc_name
-    assert report.toolchain == device.toolchain
-    assert (report.slots, sorted(report.costs)) == (2, [1, 2, 4, 8])
-    free = Queue()
-    for slot in range(report.slots):
-        free.put(slot)
-    wanted, got = {}, {}
-    ended = Queue()
-    for number in range(200):
-        slot = free.get(timeout=LIMIT_S)
-        gear = (1, 8, 2, 4)[number % 4]
-        inputs = rows_of(report.spec, gear, seed=number)
-        wanted[number] = inputs["a"] * inputs["b"]
-
-        def pack(slots, inputs=inputs, gear=gear):
-            for name, array in inputs.items():
-                slots[name][:gear] = array
-
-        def unpack(outputs, number=number, gear=gear):
-            got[number] = outputs["product"][:gear].copy()
-
-        def done(error, slot=slot):
-            free.put(slot)
-            ended.put(error)
-
-        lane.launch(slot, gear, pack, unpack, done)
-    assert {ended.get(timeout=LIMIT_S) for _ in range(200)} == {None}
-    for number, product in wanted.items():
-        np.testing.assert_allclose(got[number], product)
-    lane.close(LIMIT_S)
-    assert device.live == {}
-    assert not [t for t in threading.enumerate() if t.name.startswith("ascend-lane")]
-
-
-@pytest.mark.parametrize("can_stop", [True, False])
-def test_a_failed_run_is_never_handed_out_even_with_the_next_batch_behind_it(
-    open_lane, monkeypatch, can_stop
-):
-    if not can_stop:
-        monkeypatch.setattr(_acl, "stop_on_failure", lambda stream: False)
-    lane, _, _ = open_lane(PICKED)
-    ends, unpacked = Ends(), []
-    hold = threading.Event()
-
-    def pack(index):
-        def write(inputs):
-            assert hold.wait(LIMIT_S)
-            inputs["i"][:] = index
-
-        return write
-
-    lane.launch(0, 2, pack(1_000_000), unpacked.append, ends.done("bad"))
-    lane.launch(1, 2, pack(2), lambda outputs: None, ends.done("behind"))
-    hold.set()
-    told = ends.get(2)
-    assert isinstance(told["bad"], AclDeviceFault)
-    assert isinstance(told["behind"], AclDeviceFault)
-    assert unpacked == []
-    assert isinstance(lane.heartbeat().fault, AclDeviceFault)
-    lane.launch(0, 1, pack(1), unpacked.append, ends.done("later"))
-    assert isinstance(ends.get(1)["later"], AclDeviceFault)
-    lane.close(LIMIT_S)
 
 
 # --- on an emulated card with settings of its own --------------------------------------------------

@@ -1,0 +1,126 @@
+"""Lanes on whichever `acl` and `atc` are installed."""
+
+import threading
+from queue import Queue
+
+import numpy as np
+import pytest
+
+from ascend_serve.errors import (
+    AclDeviceFault,
+)
+from ascend_serve.runtime import _acl
+from ascend_serve.runtime.device import Device
+from ascend_serve.runtime.lane import Lane
+from ascend_serve.runtime.session import Session
+from ascend_serve.runtime.signature import describe
+from tests.contract import sessions
+from tests.contract.sessions import LIMIT_S, PICKED, TWO_SIDED, rows_of
+
+pytestmark = pytest.mark.contract
+
+build, device = sessions.build, sessions.device  # fixtures, by the names that tests ask for them
+
+# --- lanes -----------------------------------------------------------------------------------------
+
+
+class Ends:
+    """Collects how batches ended."""
+
+    def __init__(self):
+        self._queue = Queue()
+
+    def done(self, key):
+        return lambda error: self._queue.put((key, error))
+
+    def get(self, count):
+        return dict(self._queue.get(timeout=LIMIT_S) for _ in range(count))
+
+
+@pytest.fixture
+def open_lane(build):
+    """Start a lane on a network; gives the lane, its report and its device, and closes it at the end."""
+    lanes = []
+
+    def start(network):
+        opened = []
+
+        def open_session():
+            device = Device.open()
+            opened.append(device)
+            path = build(network, device.soc_name)
+            return Session.open(device, path, describe(device, path, "m"), close_device=True)
+
+        lane = Lane(open_session)
+        lanes.append(lane)
+        return lane, lane.start(LIMIT_S), opened[0]
+
+    yield start
+    for lane in lanes:
+        lane.close(LIMIT_S)
+
+
+def test_a_lane_serves_and_leaves_nothing(open_lane):
+    lane, report, device = open_lane(TWO_SIDED)
+    assert report.soc_name == device.soc_name
+    assert report.toolchain == device.toolchain
+    assert (report.slots, sorted(report.costs)) == (2, [1, 2, 4, 8])
+    free = Queue()
+    for slot in range(report.slots):
+        free.put(slot)
+    wanted, got = {}, {}
+    ended = Queue()
+    for number in range(200):
+        slot = free.get(timeout=LIMIT_S)
+        gear = (1, 8, 2, 4)[number % 4]
+        inputs = rows_of(report.spec, gear, seed=number)
+        wanted[number] = inputs["a"] * inputs["b"]
+
+        def pack(slots, inputs=inputs, gear=gear):
+            for name, array in inputs.items():
+                slots[name][:gear] = array
+
+        def unpack(outputs, number=number, gear=gear):
+            got[number] = outputs["product"][:gear].copy()
+
+        def done(error, slot=slot):
+            free.put(slot)
+            ended.put(error)
+
+        lane.launch(slot, gear, pack, unpack, done)
+    assert {ended.get(timeout=LIMIT_S) for _ in range(200)} == {None}
+    for number, product in wanted.items():
+        np.testing.assert_allclose(got[number], product)
+    lane.close(LIMIT_S)
+    assert device.live == {}
+    assert not [t for t in threading.enumerate() if t.name.startswith("ascend-lane")]
+
+
+@pytest.mark.parametrize("can_stop", [True, False])
+def test_a_failed_run_is_never_handed_out_even_with_the_next_batch_behind_it(
+    open_lane, monkeypatch, can_stop
+):
+    if not can_stop:
+        monkeypatch.setattr(_acl, "stop_on_failure", lambda stream: False)
+    lane, _, _ = open_lane(PICKED)
+    ends, unpacked = Ends(), []
+    hold = threading.Event()
+
+    def pack(index):
+        def write(inputs):
+            assert hold.wait(LIMIT_S)
+            inputs["i"][:] = index
+
+        return write
+
+    lane.launch(0, 2, pack(1_000_000), unpacked.append, ends.done("bad"))
+    lane.launch(1, 2, pack(2), lambda outputs: None, ends.done("behind"))
+    hold.set()
+    told = ends.get(2)
+    assert isinstance(told["bad"], AclDeviceFault)
+    assert isinstance(told["behind"], AclDeviceFault)
+    assert unpacked == []
+    assert isinstance(lane.heartbeat().fault, AclDeviceFault)
+    lane.launch(0, 1, pack(1), unpacked.append, ends.done("later"))
+    assert isinstance(ends.get(1)["later"], AclDeviceFault)
+    lane.close(LIMIT_S)
