@@ -1,4 +1,4 @@
-"""`python -m benchmarks [policies|serving|replica ...] [--repeats N] [--seconds S]`."""
+"""`python -m benchmarks [policies|serving|replica|emulator ...] [--repeats N] [--seconds S]`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import policies, replica, serving
+from benchmarks import emulator, policies, replica, serving
 from benchmarks.node import Cores, Node, machine, private_node
 
 COMPARISONS: dict[str, Callable[..., None]] = {
     "policies": policies.compare,
     "serving": serving.compare,
     "replica": replica.compare,
+    "emulator": emulator.compare,
 }
 
 

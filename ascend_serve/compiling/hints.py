@@ -55,6 +55,7 @@ HINTS: dict[str, str] = {
     "E13000": "Check `source` and whether this machine may read it",
     "E13001": "Check `source` and whether this machine may read it",
     "E13005": "The file is no whole ONNX model, or a Git LFS pointer: open it with `onnx.checker`",
+    "E13010": UNSUPPORTED_HINT,
     "E13015": "The file is empty or too large",
     "E13023": "The model is too large for one .om: compile fewer gears",
     "E14001": GRAPH_HINT,

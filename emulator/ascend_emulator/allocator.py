@@ -11,6 +11,11 @@ ALIGNMENT = 64
 """Bytes to which `aclrtMalloc` aligns every address (facts/pyacl.md §8.2)."""
 
 
+def whole_lines(size: int) -> int:
+    """Bytes that a block of `size` bytes takes."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
 class Allocator:
     """First-fit allocation of [0, size) with immediate coalescing.
 
@@ -25,15 +30,23 @@ class Allocator:
         self._starts: list[int] = []
         self._sizes: dict[int, int] = {}
 
-    def allocate(self, size: int) -> int | None:
-        """Offset of a new block of `size` bytes (rounded up to whole 64-byte lines), or None when none fits."""
-        size = -(-size // ALIGNMENT) * ALIGNMENT
-        for index, (start, room) in enumerate(self._holes):
-            if room >= size:
-                if room == size:
-                    del self._holes[index]
-                else:
-                    self._holes[index] = (start + size, room - size)
+    def allocate(self, size: int, alignment: int = ALIGNMENT) -> int | None:
+        """Make a block.
+
+        Args:
+            size: its bytes, rounded up to whole 64-byte lines.
+            alignment: what its offset is a multiple of; itself a multiple of 64.
+
+        Returns:
+            Its offset, or None when it fits nowhere.
+        """
+        size = whole_lines(size)
+        for index, (hole, room) in enumerate(self._holes):
+            start = -(-hole // alignment) * alignment
+            rest = hole + room - start - size
+            if rest >= 0:
+                left = [(hole, start - hole), (start + size, rest)]
+                self._holes[index : index + 1] = [piece for piece in left if piece[1]]
                 insort(self._starts, start)
                 self._sizes[start] = size
                 self.used += size
@@ -71,8 +84,12 @@ class Allocator:
 
     def holds(self, offset: int, size: int) -> bool:
         """Whether [offset, offset + size) lies inside one live block."""
+        return self.find(offset, size) is not None
+
+    def find(self, offset: int, size: int) -> int | None:
+        """Start of the live block that all of [offset, offset + size) lies in, or None."""
         index = bisect_right(self._starts, offset) - 1
         if index < 0:
-            return False
+            return None
         start = self._starts[index]
-        return offset + size <= start + self._sizes[start]
+        return start if offset + size <= start + self._sizes[start] else None

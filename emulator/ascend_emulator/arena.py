@@ -13,6 +13,27 @@ is uninitialised; zeros would hide a copy that is missing."""
 _FILL_WHOLE_UP_TO = 16 << 20
 _FILL_EDGE = 64 << 10
 
+_arenas: list[Arena] = []
+"""Those of this process; a forked child has its parent's mapped, but they are ordinary memory to it."""
+
+os.register_at_fork(after_in_child=_arenas.clear)
+
+
+def arena_at(address: int) -> Arena | None:
+    """The arena of this process that an address points into, or None."""
+    for arena in _arenas:
+        if arena.covers(address):
+            return arena
+    return None
+
+
+def arena_meeting(address: int, size: int) -> Arena | None:
+    """An arena of this process that has a byte of [address, address + size), or None."""
+    for arena in _arenas:
+        if address < arena.base + arena.size and arena.base < address + size:
+            return arena
+    return None
+
 
 class Arena:
     """One mapped memfd.
@@ -35,6 +56,7 @@ class Arena:
         self.fd = fd
         self.base = libc.map_shared(fd, size)
         self._open = True
+        _arenas.append(self)
 
     def covers(self, address: int) -> bool:
         """Whether the address points into this arena."""
@@ -65,5 +87,6 @@ class Arena:
         """Unmap and close; addresses into the arena are dangling afterwards."""
         if self._open:
             self._open = False
+            _arenas[:] = [arena for arena in _arenas if arena is not self]
             libc.unmap(self.base, self.size)
             os.close(self.fd)

@@ -1,9 +1,8 @@
-"""The container of an `.om`: written by the emulated `atc`, read by the card.
+"""A compiled model and its `.om`: written by the emulated `atc`, read by the card.
 
-The layout is the real one (facts/atc_om_soc.md §3.1-3.5): a 256-byte header `IMOD` of version 2, the wide
-partition table, then MODEL_INOUT_INFO, MODEL_DEF, WEIGHTS_DATA, TBE_KERNELS and TASK_INFO back to back. Two
-things tell an emulated file from a real one: the header field `userdefineinfo`, zero in every real file,
-names the emulator, and the weights partition is the network itself, as ONNX.
+The layout is the real one (facts/atc_om_soc.md §3.1-3.7): MODEL_INOUT_INFO, MODEL_DEF, WEIGHTS_DATA,
+TBE_KERNELS, TASK_INFO and, for a truly dynamic shape, SO_BINS. Two things tell an emulated file from a real
+one: the header names the emulator, and the weights partition is the network itself, as ONNX.
 
 Reading follows §3.9 for every generation that has a partition table, far enough to say what a file is. What a
 file of CANN computes cannot be read from it.
@@ -12,39 +11,53 @@ file of CANN computes cannot be read from it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ascend_emulator.om_definition import (
+from ascend_emulator.gears import Gears
+from ascend_emulator.om_attributes import Attribute
+from ascend_emulator.om_container import (
+    INOUT_INFO,
     IR_VERSION,
+    MODEL_DEF,
+    SO_BINS,
+    TASK_INFO,
+    TBE_KERNELS,
+    WEIGHTS,
+    OmError,
+    read_container,
+    write_container,
+)
+from ascend_emulator.om_definition import (
     SHAPE_INPUT,
-    Attribute,
+    Definition,
+    Settings,
     decode_definition,
     encode_definition,
 )
 from ascend_emulator.om_inout import InOut, TensorInfo, decode_inout, encode_inout
-from ascend_emulator.protobuf import Message, WireError
+from ascend_emulator.protobuf import Message
 from ascend_emulator.soc import find_soc
 
-__all__ = ["SHAPE_INPUT", "OmError", "OmFile", "TensorInfo", "read_om", "write_om"]
+__all__ = ["SHAPE_INPUT", "OmError", "OmFile", "StaticAipp", "TensorInfo", "read_om", "write_om"]
 
-HEADER_SIZE = 256
-MAGIC = 0x444F4D49
-_V1, _V2 = 0x10000000, 0x20000000
-_MODEL_DEF, _WEIGHTS, _TASK_INFO, _TBE_KERNELS, _INOUT_INFO = 0, 1, 2, 3, 8
 _KERNEL_MAGIC = 0x5D776EFD
-_NAME_BYTES = 31
-_TOOLCHAIN_BYTES = 32
-_OM_IR_VERSION = 2
-_PLATFORM_MINI = 1
-_MOST_PARTITIONS = 64
-"""A model that is not a flow model has at most eight (§3.3); far more means that this is no table."""
-
-_HEAD = struct.Struct("<III64xIBBBB32sI32sI")
-_TAIL_V2 = struct.Struct("<I20sB3xQBB62x")
+_OPTIONS = "ascend_emulator_options"
+"""Attribute of ours: the options that were taken without effect, each as `name=value`."""
 
 
-class OmError(ValueError):
-    """The bytes are no whole offline model that can be read here."""
+@dataclass(frozen=True, slots=True)
+class StaticAipp:
+    """Image preprocessing that was compiled into a model.
+
+    Attributes:
+        input_index: place in `OmFile.inputs`.
+        settings: fields of the `aipp_op` block and their values, under the names of its configuration
+            (facts/atc_om_soc.md §5.1); a float has the precision of float32.
+    """
+
+    input_index: int
+    settings: tuple[tuple[str, int | float | str | bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +70,21 @@ class OmFile:
         atc_cmdline: the command line that made it, joined with single spaces.
         atc_version: version of the `atc` that made it.
         toolchain: `ascend-emulator <version>`; empty for CANN's files.
-        inputs: in order; `ascend_mbatch_shape_data` (int32, [1]) is last when there are gears.
+        inputs: in order; with gears `ascend_mbatch_shape_data` is last, int32 [k], where k is 1 for batch
+            sizes, 2 for image sizes and the number of -1s for dims.
         outputs: in order; each name is `node:index:tensor`, dims are those of the largest gear.
-        batch_gears: batch sizes in the order the user gave them; empty for a static model.
-        gear_output_dims: `[gear][output]` -> dims, in the order of `batch_gears`; empty for a static model.
+        gears: None for a model without.
+        gear_input_dims: `[gear][input without the hidden one]` -> dims in memory; empty without gears.
+        gear_output_dims: `[gear][output]` -> dims; empty without gears.
+        input_order: names of all inputs in the order of `--input_shape`; empty when not recorded.
+        dynamic: whether shapes are truly dynamic.
+        host: `linux_x86_64` or `linux_aarch64`, where a dynamic model can be loaded; empty else.
+        aipps: the static image preprocessing of its inputs, in the order of the inputs.
+        options: options of `atc` that were taken without effect, as given.
         memory_size: working memory the model asks for, in bytes.
         weight_size: weight memory the model asks for, in bytes.
-        network: self-contained ONNX; its inputs are `inputs` without the hidden one, its outputs are
-            `outputs`. For a file of CANN, the raw weights.
+        network: self-contained ONNX; its inputs are `inputs` without the hidden one, with the dims in
+            memory, its outputs are `outputs`. For a file of CANN, the raw weights.
     """
 
     name: str
@@ -74,8 +94,14 @@ class OmFile:
     toolchain: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
-    batch_gears: tuple[int, ...]
+    gears: Gears | None
+    gear_input_dims: tuple[tuple[tuple[int, ...], ...], ...]
     gear_output_dims: tuple[tuple[tuple[int, ...], ...], ...]
+    input_order: tuple[str, ...]
+    dynamic: bool
+    host: str
+    aipps: tuple[StaticAipp, ...]
+    options: tuple[tuple[str, str], ...]
     memory_size: int
     weight_size: int
     network: bytes
@@ -86,8 +112,9 @@ class OmFile:
 
 def _task_info(om: OmFile) -> bytes:
     # domi.ModelTaskDef without tasks: nothing here is split into hardware tasks.
+    gears = len(om.gears.values) if om.gears else 0
     task = Message().data(1, IR_VERSION).integer(11, om.memory_size).integer(12, 1).integer(13, 0)
-    return bytes(task.integer(14, om.weight_size).integer(18, len(om.batch_gears)))
+    return bytes(task.integer(14, om.weight_size).integer(18, gears))
 
 
 def _kernels() -> bytes:
@@ -96,29 +123,35 @@ def _kernels() -> bytes:
     return struct.pack("<III", _KERNEL_MAGIC, len(name), 0) + name
 
 
-def write_om(om: OmFile, input_order: tuple[str, ...] = ()) -> bytes:
-    """The file's bytes. `read_om` gives the same `OmFile` back.
+def _libraries() -> bytes:
+    # As for the kernels: one record, no code. A dynamic model holds the operators' tiling libraries (§1.10).
+    name, vendor = b"onnxruntime", b"ascend-emulator"
+    return struct.pack("<IIHHII", 1, _KERNEL_MAGIC, len(name), 0, len(vendor), 0) + name + vendor
 
-    Args:
-        om: the model; `toolchain` must be there and fit 32 bytes.
-        input_order: the input names as the user ordered them in `--input_shape`.
 
-    Raises:
-        OmError: `toolchain` is empty or too long.
-        KeyError: `soc_version` is no known SoC.
-    """
-    toolchain = om.toolchain.encode()
-    if not 0 < len(toolchain) <= _TOOLCHAIN_BYTES:
-        raise OmError(
-            f"toolchain {om.toolchain!r} must take 1 to {_TOOLCHAIN_BYTES} bytes: the header field's room"
-        )
-    shapes = tuple(
-        ",".join(map(str, (gear, output, *dims)))
-        for output in range(len(om.outputs))
-        for gear, outputs in enumerate(om.gear_output_dims)
-        for dims in [outputs[output]]
-    )
-    kernels, tasks = _kernels(), _task_info(om)
+def _check(om: OmFile) -> None:
+    """Refuse what the file could not tell: it would be read back as another model."""
+    visible = om.inputs[:-1] if om.gears else om.inputs
+    count = len(om.gears.values) if om.gears else 0
+    if om.gears and (not count or not om.inputs or om.inputs[-1].name != SHAPE_INPUT):
+        raise OmError(f"a model with gears has at least one, and {SHAPE_INPUT} as its last input")
+    for what, table, tensors in (
+        ("gear_input_dims", om.gear_input_dims, visible),
+        ("gear_output_dims", om.gear_output_dims, om.outputs),
+    ):
+        if len(table) != count or any(len(row) != len(tensors) for row in table):
+            raise OmError(f"{what} must have a row of {len(tensors)} shapes for each of {count} gears")
+    for index, tensor in enumerate(visible):
+        fixed = -1 not in tensor.physical_dims
+        if fixed and any(row[index] != tensor.physical_dims for row in om.gear_input_dims):
+            raise OmError(f"input {tensor.name!r} has no -1, but other dims at some gear")
+    if om.dynamic != bool(om.host) or (om.host and not all(om.host.partition("_")[::2])):
+        raise OmError(f"host {om.host!r} must be '<os>_<cpu>' for a model of dynamic shape, and empty else")
+    if any("=" in name for name, _ in om.options):
+        raise OmError(f"an option's name cannot hold '=': {om.options}")
+
+
+def _attributes(om: OmFile, tasks: bytes, sizes: list[int]) -> dict[str, Attribute]:
     attributes: dict[str, Attribute] = {
         "atc_cmdline": om.atc_cmdline,
         "atc_version": om.atc_version,
@@ -127,7 +160,7 @@ def write_om(om: OmFile, input_order: tuple[str, ...] = ()) -> bytes:
         "arch_type": find_soc(om.soc_version).arch_type,
         "framework_type": "Onnx",
         "target_type": "MINI",
-        "om_info_list": [len(om.network), len(kernels), 0, len(tasks), 0],
+        "om_info_list": sizes,
         "memory_size": om.memory_size,
         "weight_size": om.weight_size,
         "zero_copy_memory_size": sum(tensor.size for tensor in (*om.inputs, *om.outputs)),
@@ -136,58 +169,58 @@ def write_om(om: OmFile, input_order: tuple[str, ...] = ()) -> bytes:
         "attr_model_out_nodes_name": [tensor.name for tensor in om.outputs],
         "tasks": tasks,
     }
-    definition = encode_definition(
-        om.name, om.inputs, om.outputs, om.batch_gears, shapes, input_order, attributes
+    if om.host:
+        attributes["host_env_os"], _, attributes["host_env_cpu"] = om.host.partition("_")
+    if om.options:
+        attributes[_OPTIONS] = [f"{name}={value}" for name, value in om.options]
+    return attributes
+
+
+def write_om(om: OmFile, *, compress: bool = True) -> bytes:
+    """The file's bytes. `read_om` gives the same `OmFile` back.
+
+    Args:
+        om: the model; `toolchain` must be there and fit 32 bytes.
+        compress: whether to code attribute names, as `--enable_attr_compression` has it.
+
+    Raises:
+        OmError: `toolchain` is empty or too long, or parts of the model do not fit each other.
+        KeyError: `soc_version` is no known SoC.
+    """
+    _check(om)
+    shapes = tuple(
+        ",".join(map(str, (gear, output, *dims)))
+        for output in range(len(om.outputs))
+        for gear, outputs in enumerate(om.gear_output_dims)
+        for dims in [outputs[output]]
     )
-    inout = encode_inout(InOut(om.inputs, om.outputs, om.batch_gears, shapes, input_order))
+    info = InOut(om.inputs, om.outputs, om.gears, shapes, om.input_order)
+    kernels, tasks = _kernels(), _task_info(om)
+    libraries = _libraries() if om.dynamic else b""
+    attributes = _attributes(om, tasks, [len(om.network), len(kernels), 0, len(tasks), len(libraries)])
+    aipps = {aipp.input_index: aipp.settings for aipp in om.aipps}
+    try:
+        definition = encode_definition(
+            om.name, info, om.gear_input_dims, aipps, attributes, compress=compress
+        )
+    except (ValueError, OverflowError) as error:
+        raise OmError(f"the model cannot be described: {error}") from error
     partitions = [
-        (_INOUT_INFO, inout),
-        (_MODEL_DEF, definition),
-        (_WEIGHTS, om.network),
-        (_TBE_KERNELS, kernels),
-        (_TASK_INFO, tasks),
+        (INOUT_INFO, encode_inout(info)),
+        (MODEL_DEF, definition),
+        (WEIGHTS, om.network),
+        (TBE_KERNELS, kernels),
+        (TASK_INFO, tasks),
+        (SO_BINS, libraries),
     ]
-    table = bytearray(struct.pack("<I4x", len(partitions)))
-    offset = 0
-    for kind, payload in partitions:
-        table += struct.pack("<I4xQQ", kind, offset, len(payload))
-        offset += len(payload)
-    payload_size = len(table) + offset
-    name = om.name.encode()[:_NAME_BYTES]
-    head = _HEAD.pack(MAGIC, HEADER_SIZE, _V2, 0, 0, 0, 0, 0, name, 0, toolchain, _OM_IR_VERSION)
-    tail = _TAIL_V2.pack(1, IR_VERSION.encode(), _PLATFORM_MINI, payload_size, 0, 0)
-    return b"".join([head, tail, table, *(payload for _, payload in partitions)])
+    kept = [(kind, payload) for kind, payload in partitions if payload]
+    return write_container(om.name, om.toolchain, kept, dynamic=om.dynamic)
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
-def _text(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("utf-8", "replace")
-
-
-def _partitions(data: memoryview, wide: bool) -> dict[int, memoryview]:
-    """The partitions of the first sub-model, by type, placed by their sizes as the loader does (§3.3)."""
-    head, entry = (8, struct.Struct("<I4xQQ")) if wide else (4, struct.Struct("<III"))
-    if len(data) < head:
-        raise OmError(f"the file ends before its partition table: {len(data)} bytes after the header")
-    (count,) = struct.unpack_from("<I", data)
-    at = head + count * entry.size
-    if not 0 < count <= _MOST_PARTITIONS or at > len(data):
-        raise OmError(f"no partition table after the header: it would have {count} entries")
-    found: dict[int, memoryview] = {}
-    for place in range(count):
-        kind, _, size = entry.unpack_from(data, head + place * entry.size)
-        if size > len(data) - at:
-            raise OmError(
-                f"partition {kind} wants {size} bytes where {len(data) - at} are left: the file is cut off"
-            )
-        found[kind] = data[at : at + size]
-        at += size
-    return found
-
-
-def _gear_dims(info: InOut) -> tuple[tuple[tuple[int, ...], ...], ...]:
+def _output_dims(info: InOut, gears: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
     """`[gear][output]` -> dims from the texts `gear,output,dims`."""
     table: dict[tuple[int, int], tuple[int, ...]] = {}
     for text in info.output_shapes:
@@ -200,77 +233,96 @@ def _gear_dims(info: InOut) -> tuple[tuple[tuple[int, ...], ...], ...]:
                 table[gear, output] if (gear, output) in table else table[-1, output]
                 for output in range(len(info.outputs))
             )
-            for gear in range(len(info.batch_gears))
+            for gear in range(gears)
         )
     except KeyError as error:
         raise OmError(f"no output dims for gear and output {error.args[0]}") from error
 
 
-def _as_text(value: Attribute | None) -> str:
+def _input_dims(info: InOut, definition: Definition, gears: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """`[gear][input without the hidden one]` -> dims in memory."""
+    columns = []
+    for index, tensor in enumerate(info.inputs):
+        if tensor.name == SHAPE_INPUT:
+            continue
+        column = (tensor.physical_dims,) * gears
+        if -1 in tensor.physical_dims:
+            op = definition.data_ops.get(index)
+            column = op.gear_dims if op else ()
+        if len(column) != gears:
+            raise OmError(f"input {tensor.name!r} has dims for {len(column)} of {gears} gears")
+        columns.append(column)
+    return tuple(tuple(column[gear] for column in columns) for gear in range(gears))
+
+
+def _text(attributes: Mapping[str, Attribute], name: str) -> str:
+    value = attributes.get(name)
     return value if isinstance(value, str) else ""
 
 
-def _as_int(value: Attribute | None) -> int:
+def _int(attributes: Mapping[str, Attribute], name: str) -> int:
+    value = attributes.get(name)
     return value if isinstance(value, int) else 0
+
+
+def _options(attributes: Mapping[str, Attribute]) -> tuple[tuple[str, str], ...]:
+    listed = attributes.get(_OPTIONS)
+    if not isinstance(listed, list):
+        return ()
+    parts = [str(option).partition("=") for option in listed]
+    return tuple((name, value) for name, _, value in parts)
+
+
+def _host(attributes: Mapping[str, Attribute]) -> str:
+    system, cpu = _text(attributes, "host_env_os"), _text(attributes, "host_env_cpu")
+    return f"{system}_{cpu}" if system and cpu else ""
+
+
+def _aipps(definition: Definition) -> tuple[StaticAipp, ...]:
+    found: list[tuple[int, Settings]] = [
+        (index, op.aipp) for index, op in definition.data_ops.items() if op.aipp is not None
+    ]
+    return tuple(StaticAipp(index, settings) for index, settings in sorted(found))
 
 
 def read_om(data: bytes | memoryview) -> OmFile:
     """Read a compiled model.
 
-    The checks are those of the loader (facts §3.2): at least 256 bytes, magic, header size, the size the
-    header states, every partition inside the file.
-
     Args:
         data: the whole file.
 
     Raises:
-        OmError: not an `.om`, cut off, encrypted, of a kind without a partition table, or inconsistent.
+        OmError: not an `.om`, cut off, encrypted, a bundle or another kind of model, or inconsistent.
     """
-    view = memoryview(data)
-    if len(view) < HEADER_SIZE:
-        raise OmError(f"{len(view)} bytes: an .om has a header of {HEADER_SIZE}")
-    magic, head_size, version, length, encrypted, _, kind, _, header_name, _, user, _ = _HEAD.unpack_from(
-        view
-    )
-    if magic != MAGIC:
-        raise OmError(f"the first bytes are {bytes(view[:4])!r}: an .om begins with b'IMOD'")
-    if head_size != HEADER_SIZE or version not in (_V1, _V2):
-        raise OmError(
-            f"header size {head_size} and version {version:#x}: known are 256 with 0x10000000 or 0x20000000"
-        )
-    if encrypted:
-        raise OmError("the model is encrypted; only plain ones can be read")
-    if kind != 0:
-        raise OmError(
-            f"model type {kind}: only type 0, a model that ATC compiled from one network, can be read"
-        )
-    wide_length = _TAIL_V2.unpack_from(view, _HEAD.size)[3] if version == _V2 else 0
-    stated = HEADER_SIZE + (wide_length or length)
-    if stated != len(view):
-        raise OmError(f"the header states {stated} bytes, the file has {len(view)}: copy it again")
-    partitions = _partitions(view[HEADER_SIZE:], wide_length != 0)
-    if _MODEL_DEF not in partitions:
-        raise OmError(f"no MODEL_DEF among the partitions {sorted(partitions)}")
+    container = read_container(data)
+    partitions = container.partitions
     try:
-        name, attributes = decode_definition(partitions[_MODEL_DEF])
-        info = decode_inout(partitions[_INOUT_INFO]) if _INOUT_INFO in partitions else InOut()
-        gear_dims = _gear_dims(info)
+        definition = decode_definition(partitions[MODEL_DEF])
+        info = decode_inout(partitions[INOUT_INFO]) if INOUT_INFO in partitions else InOut()
+        gears = len(info.gears.values) if info.gears else 0
+        input_dims, output_dims = _input_dims(info, definition, gears), _output_dims(info, gears)
     except OmError:
         raise
-    except (WireError, ValueError) as error:
+    except ValueError as error:
         raise OmError(f"the model's description cannot be read: {error}") from error
-    toolchain = _text(user)
+    attributes = definition.attributes
     return OmFile(
-        name=name or _text(header_name),
-        soc_version=_as_text(attributes.get("soc_version")),
-        atc_cmdline=_as_text(attributes.get("atc_cmdline")),
-        atc_version=_as_text(attributes.get("atc_version")),
-        toolchain=toolchain,
+        name=definition.name or container.header.name,
+        soc_version=_text(attributes, "soc_version"),
+        atc_cmdline=_text(attributes, "atc_cmdline"),
+        atc_version=_text(attributes, "atc_version"),
+        toolchain=container.header.toolchain,
         inputs=info.inputs,
         outputs=info.outputs,
-        batch_gears=info.batch_gears,
-        gear_output_dims=gear_dims,
-        memory_size=_as_int(attributes.get("memory_size")),
-        weight_size=_as_int(attributes.get("weight_size")),
-        network=bytes(partitions.get(_WEIGHTS, b"")),
+        gears=info.gears,
+        gear_input_dims=input_dims,
+        gear_output_dims=output_dims,
+        input_order=info.input_order,
+        dynamic=container.header.dynamic,
+        host=_host(attributes) if container.header.dynamic else "",
+        aipps=_aipps(definition),
+        options=_options(attributes),
+        memory_size=_int(attributes, "memory_size"),
+        weight_size=_int(attributes, "weight_size"),
+        network=bytes(partitions.get(WEIGHTS, b"")),
     )

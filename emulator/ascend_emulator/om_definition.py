@@ -1,71 +1,99 @@
-"""MODEL_DEF, the graph partition: protobuf `ge.proto.ModelDef` (facts/atc_om_soc.md §3.5, §3.7).
+"""MODEL_DEF, the graph partition: protobuf `ge.proto.ModelDef` (facts/atc_om_soc.md §3.5-3.7).
 
 The compute itself is in the weights partition, as ONNX. The graph therefore holds what tools look for in a
 real one: a `Data` op per input, one op that stands for the network (a `Case` for a model with gears, as GE
-makes it), and `NetOutput`. Attribute names are written plain; GE's compression of them (§3.6) is an option of
-its own.
+makes it), and `NetOutput`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from ascend_emulator.dtypes import BY_ACL
-from ascend_emulator.om_inout import TensorInfo
-from ascend_emulator.protobuf import Message, fields, signed, varints
+from ascend_emulator.gears import Gears, dims_at
+from ascend_emulator.om_attributes import Attribute, Scalar, put_attributes, put_entry
+from ascend_emulator.om_compression import Compressor, Expander
+from ascend_emulator.om_container import IR_VERSION
+from ascend_emulator.om_inout import InOut, TensorInfo
+from ascend_emulator.protobuf import Message, fields
 
-Attribute = bool | int | str | bytes | Sequence[int] | Sequence[str]
-"""Values an attribute may have here."""
-
-IR_VERSION = "1.11.z.0"
-"""The IR version text that every real file carries, in the header and in MODEL_DEF (§3.2, §3.5)."""
-
-FORMAT_NAMES = {0: "NCHW", 2: "ND", 30: "NCDHW"}
-"""ACL format number to the text used in the graph, for the formats an ONNX input may have."""
+FORMAT_NAMES = {0: "NCHW", 1: "NHWC", 2: "ND", 27: "NDHWC", 30: "NCDHW"}
+"""ACL format number to the text used in the graph, for the formats an input or output may have."""
 
 SHAPE_INPUT = "ascend_mbatch_shape_data"
-"""The input that a model with gears has in addition, last: int32 [1], the gear (facts/pyacl.md §12.1)."""
+"""The input that a model with gears has in addition, last: int32 [k], the gear (facts/pyacl.md §12.1)."""
 
 _CASE = "ascend_mbatch_shape_case"
-_DYNAMIC_BATCH = 1
-_VAL_STRING, _VAL_INT = 1, 2
+_GEARS_INPUTS = "_all_origin_gears_inputs"
+_AIPP = "aipp"
+_INPUT_TYPES = ("Data", "RefData", "AippData", "AnnData")
+
+_AIPP_NUMBERS: dict[str, tuple[str, ...]] = {
+    "aipp_mode": ("undefined", "static", "dynamic"),
+    "input_format": (
+        *("UNDEFINED", "YUV420SP_U8", "XRGB8888_U8", "RGB888_U8", "YUV400_U8", "NC1HWC0DI_FP16"),
+        *("NC1HWC0DI_S8", "ARGB8888_U8", "YUYV_U8", "YUV422SP_U8", "AYUV444_U8", "RAW10", "RAW12", "RAW16"),
+        *("RAW24", "RGB16", "RGB20", "RGB24", "RGB8_IR", "RGB16_IR", "RGB24_IR"),
+    ),
+}
+"""Fields of `aipp_op` that the configuration names and the graph numbers (GE: insert_op.proto)."""
+
+Settings = tuple[tuple[str, int | float | str | bool], ...]
+"""The fields of an `aipp_op` block."""
+
+GearDims = Sequence[Sequence[Sequence[int]]]
+"""`[gear][input without the hidden one]` -> dims in memory."""
 
 
-def _attribute(value: Attribute) -> Message:
-    message = Message()
-    if isinstance(value, bool):
-        return message.integer(5, value)
-    if isinstance(value, int):
-        return message.integer(3, value)
-    if isinstance(value, str):
-        return message.data(2, value)
-    if isinstance(value, bytes):
-        return message.data(7, value)
-    items = Message()
-    if value and isinstance(value[0], str):
-        for item in value:
-            items.data(2, str(item))
-        items.integer(20, _VAL_STRING)
-    else:
-        items.packed(3, [int(item) for item in value]).integer(20, _VAL_INT)
-    return message.data(1, items)
+@dataclass(frozen=True, slots=True)
+class DataOp:
+    """What the graph tells of an input that MODEL_INOUT_INFO does not.
+
+    Attributes:
+        gear_dims: the dims in memory at each gear; empty for an input that has the same at all.
+        aipp: the fields of its static AIPP; None without.
+    """
+
+    gear_dims: tuple[tuple[int, ...], ...]
+    aipp: Settings | None
 
 
-def _put_attributes(message: Message, number: int, attributes: Mapping[str, Attribute]) -> None:
-    for key, value in attributes.items():
-        message.data(number, Message().data(1, key).data(2, _attribute(value)))
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What is read of the partition.
+
+    Attributes:
+        name: of the model.
+        attributes: of the model.
+        data_ops: by the index of the input.
+    """
+
+    name: str
+    attributes: dict[str, Attribute]
+    data_ops: dict[int, DataOp]
 
 
-def _descriptor(tensor: TensorInfo, dims: Iterable[int]) -> Message:
-    return (
-        Message()
-        .data(1, tensor.name)
-        .integer(2, BY_ACL[tensor.dtype].proto)
-        .data(3, Message().packed(1, dims))
-        .data(4, FORMAT_NAMES[tensor.format])
-        .integer(10, tensor.size)
-    )
+# --- writing --------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Tensor:
+    info: TensorInfo
+    dims: Sequence[int]
+
+    def message(self, compressor: Compressor | None) -> Message:
+        message = (
+            Message()
+            .data(1, self.info.name)
+            .integer(2, BY_ACL[self.info.dtype].proto)
+            .data(3, Message().packed(1, self.dims))
+            .data(4, FORMAT_NAMES[self.info.format])
+        )
+        if self.info.ranges:
+            _put(message, 5, {"shape_range": list(self.info.ranges)}, compressor)
+        return message.integer(10, self.info.size)
 
 
 @dataclass
@@ -74,149 +102,200 @@ class _Op:
     kind: str
     number: int
     sources: Sequence[tuple[str, int]] = ()
-    inputs: Sequence[Message] = ()
-    outputs: Sequence[Message] = ()
+    inputs: Sequence[_Tensor] = ()
+    outputs: Sequence[_Tensor] = ()
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
-    def message(self) -> Message:
+    def message(self, compressor: Compressor | None) -> Message:
         op = Message().data(1, self.name).data(2, self.kind)
         for name, index in self.sources:
             op.data(5, f"{name}:{index}")
-        _put_attributes(op, 10, self.attributes)
+        _put(op, 10, self.attributes, compressor)
         op.integer(20, 1).integer(21, self.number)
         for name, _ in self.sources:
             op.data(24, name)
         op.packed(25, [index for _, index in self.sources])
-        for description in self.inputs:
-            op.data(33, description)
-        for description in self.outputs:
-            op.data(34, description)
+        for tensor in self.inputs:
+            op.data(33, tensor.message(compressor))
+        for tensor in self.outputs:
+            op.data(34, tensor.message(compressor))
         return op
 
 
-def _at_gear(dims: Sequence[int], gear: int) -> tuple[int, ...]:
-    return tuple(gear if dim < 0 else dim for dim in dims)
+def _put(
+    message: Message, number: int, attributes: Mapping[str, Attribute], compressor: Compressor | None
+) -> None:
+    put_attributes(message, number, compressor.code(attributes) if compressor else attributes)
 
 
-def _data_op(number: int, tensor: TensorInfo, gears: Sequence[int]) -> _Op:
+def _aipp_attribute(settings: Settings) -> dict[str, Scalar]:
+    attribute: dict[str, Scalar] = {}
+    for name, value in settings:
+        numbered = isinstance(value, str) and name in _AIPP_NUMBERS
+        attribute[name] = _AIPP_NUMBERS[name].index(str(value)) if numbered else value
+    return attribute
+
+
+def _gear_text(tensor: TensorInfo, dims: Sequence[int]) -> str:
+    """One gear of an input as GE writes it: `format:dtype:name:bytes:rank:d0,d1,...`."""
+    dtype = BY_ACL[tensor.dtype]
+    numbers = ",".join(map(str, dims))
+    size = prod(dims) * dtype.itemsize
+    return f"{FORMAT_NAMES[tensor.format]}:{dtype.name}:{tensor.name}:{size}:{len(dims)}:{numbers}"
+
+
+def _data_op(
+    number: int, tensor: TensorInfo, gears: Gears | None, gear_dims: GearDims, aipp: Settings | None
+) -> _Op:
     attributes: dict[str, Attribute] = {"index": number}
     dims = tensor.dims
-    if tensor.name == SHAPE_INPUT and gears:
+    if gears is not None and tensor.name == SHAPE_INPUT:
         attributes |= {"_is_multi_batch_shape_data": True, "mbatch-inserted-node": True}
-    elif -1 in dims:
-        dtype = BY_ACL[tensor.dtype]
-        listed = []
-        for gear in gears:
-            shape = _at_gear(dims, gear)
-            size = dtype.itemsize
-            for dim in shape:
-                size *= dim
-            listed.append(
-                f"{FORMAT_NAMES[tensor.format]}:{dtype.name}:{tensor.name}:{size}:{len(shape)}:"
-                + ",".join(map(str, shape))
-            )
-        attributes |= {"_mbatch_origin_input_dims": dims, "_all_origin_gears_inputs": listed}
-        dims = _at_gear(dims, max(gears))
-    description = _descriptor(tensor, dims)
+    elif gears is not None and -1 in tensor.physical_dims:
+        attributes["_mbatch_origin_input_dims"] = tensor.dims
+        attributes[_GEARS_INPUTS] = [_gear_text(tensor, inputs[number]) for inputs in gear_dims]
+        # With AIPP the shape in the graph is the image's, which only batch and image sizes can set.
+        largest = gears.values[gears.largest]
+        logical = dims_at([tensor.dims], gears.kind, largest)[0] if tensor.dims_v2 else None
+        dims = logical or tuple(gear_dims[gears.largest][number])
+    if aipp is not None:
+        attributes |= {"_data_related_aipp_mode": "static_aipp", _AIPP: _aipp_attribute(aipp)}
+    if tensor.dims_v2:
+        attributes["input_dims"] = tensor.dims_v2
+    description = _Tensor(tensor, dims)
     return _Op(tensor.name, "Data", number, (), [description], [description], attributes)
+
+
+def _network_op(name: str, number: int, gears: Gears | None, input_order: Sequence[str]) -> _Op:
+    if gears is None:
+        return _Op(f"{name}_network", "EmulatedNetwork", number)
+    marks: dict[str, Attribute] = {"mbatch-inserted-node": True, "_batch_num": len(gears.values)}
+    marks |= {f"_pred_value_{place}": value for place, value in enumerate(gears.values)}
+    marks["mbatch_dynamic_type"] = int(gears.kind)
+    if input_order:
+        marks["user_designate_shape_order"] = list(input_order)
+    return _Op(_CASE, "Case", number, attributes=marks)
 
 
 def encode_definition(
     name: str,
-    inputs: Sequence[TensorInfo],
-    outputs: Sequence[TensorInfo],
-    batch_gears: Sequence[int],
-    output_shapes: Sequence[str],
-    input_order: Sequence[str],
+    info: InOut,
+    gear_dims: GearDims,
+    aipps: Mapping[int, Settings],
     attributes: Mapping[str, Attribute],
+    *,
+    compress: bool,
 ) -> bytes:
     """MODEL_DEF of a model.
 
     Args:
         name: the model's name.
-        inputs: in order, the hidden `SHAPE_INPUT` last when there are gears.
-        outputs: in order, named `node:index:tensor`.
-        batch_gears: batch sizes in the user's order, empty for a static model.
-        output_shapes: `gear,output,dims` texts, empty for a static model.
-        input_order: names of the inputs as the user gave them in `--input_shape`.
+        info: what MODEL_INOUT_INFO says of it.
+        gear_dims: the inputs' dims in memory at each gear; empty without gears.
+        aipps: fields of the static AIPP, by the index of the input.
         attributes: the model's own, such as soc_version.
+        compress: whether to code the names of the ops' and tensors' attributes.
+
+    Raises:
+        ValueError: an `aipp_mode` or `input_format` that there is not, or dims that no gear fits.
+        OverflowError: a number of an AIPP is past float32.
     """
-    ops = [_data_op(number, tensor, batch_gears) for number, tensor in enumerate(inputs)]
-    network = _Op(f"{name}_network", "EmulatedNetwork", len(ops))
-    if batch_gears:
-        network.name, network.kind = _CASE, "Case"
-        marks: dict[str, Attribute] = {"mbatch-inserted-node": True, "_batch_num": len(batch_gears)}
-        marks |= {f"_pred_value_{place}": [gear] for place, gear in enumerate(batch_gears)}
-        marks |= {"mbatch_dynamic_type": _DYNAMIC_BATCH, "user_designate_shape_order": list(input_order)}
-        network.attributes = marks
+    ops = [
+        _data_op(number, tensor, info.gears, gear_dims, aipps.get(number))
+        for number, tensor in enumerate(info.inputs)
+    ]
+    network = _network_op(name, len(ops), info.gears, info.input_order)
     network.sources = [(op.name, 0) for op in ops]
     network.inputs = [op.outputs[0] for op in ops]
-    network.outputs = [_descriptor(tensor, tensor.dims) for tensor in outputs]
+    network.outputs = [_Tensor(tensor, tensor.dims) for tensor in info.outputs]
     ops.append(network)
     ops.append(
         _Op(
             "Node_Output",
             "NetOutput",
             len(ops),
-            [(network.name, place) for place in range(len(outputs))],
+            [(network.name, place) for place in range(len(info.outputs))],
             network.outputs,
             (),
-            {"_dynamic_output_dims": list(output_shapes)} if output_shapes else {},
+            {"_dynamic_output_dims": list(info.output_shapes)} if info.output_shapes else {},
         )
     )
+    compressor = Compressor() if compress else None
     graph = Message().data(1, name)
     for op in ops:
-        graph.data(6, op.message())
+        graph.data(6, op.message(compressor))
     model = Message().data(1, name).integer(2, 2).data(3, IR_VERSION).data(7, graph)
-    _put_attributes(model, 11, attributes)
+    put_attributes(model, 11, {**attributes, **(compressor.dictionary() if compressor else {})})
     return bytes(model)
 
 
-def _read_attribute(data: memoryview) -> Attribute | None:
-    for number, value in fields(data):
-        if isinstance(value, memoryview):
-            if number == 2:
-                # GE writes binary into string attributes too; those are not asked for here.
-                return str(value, "utf-8", "replace")
-            if number == 7:
-                return bytes(value)
-            if number == 1:
-                return _read_list(value)
-        elif number in (3, 5):
-            return bool(value) if number == 5 else signed(value)
-    return None
+# --- reading --------------------------------------------------------------------------------------
 
 
-def _read_list(data: memoryview) -> Attribute:
-    texts: list[str] = []
-    integers: list[int] = []
-    for number, value in fields(data):
-        if number == 2 and isinstance(value, memoryview):
-            texts.append(str(value, "utf-8", "replace"))
-        elif number == 3:
-            # Old writers did not pack.
-            integers += map(signed, varints(value) if isinstance(value, memoryview) else [value])
-    return texts or integers
+def _read_op(op: memoryview, expander: Expander) -> dict[str, Attribute] | None:
+    """The attributes of an input op; None for every other op."""
+    coded: dict[str, Attribute] = {}
+    for number, value in fields(op):
+        if not isinstance(value, memoryview):
+            continue
+        if number == 2 and str(value, "utf-8", "replace") not in _INPUT_TYPES:
+            return None
+        if number == 10:
+            put_entry(coded, value)
+    return expander.expand(coded)
 
 
-def decode_definition(data: memoryview) -> tuple[str, dict[str, Attribute]]:
-    """Name and attributes of the model; the graph is skipped, since MODEL_INOUT_INFO says it shorter.
+def _read_settings(value: Attribute | None) -> Settings | None:
+    if not isinstance(value, Mapping):
+        return None
+    settings = []
+    for name, item in value.items():
+        numbers = _AIPP_NUMBERS.get(name, ())
+        if isinstance(item, bytes):
+            raise ValueError(f"AIPP field {name!r} holds bytes")
+        named = isinstance(item, int) and 0 <= item < len(numbers)
+        settings.append((name, numbers[int(item)] if named else item))
+    return tuple(settings)
+
+
+def _read_gear_dims(value: Attribute | None) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        return ()
+    # A name may itself hold colons, the rest of the text not.
+    listed = [str(text).rpartition(":")[2] for text in value]
+    return tuple(tuple(map(int, filter(None, dims.split(",")))) for dims in listed)
+
+
+def _read_data_ops(graph: memoryview, expander: Expander) -> dict[int, DataOp]:
+    found: dict[int, DataOp] = {}
+    for number, value in fields(graph):
+        if number != 6 or not isinstance(value, memoryview):
+            continue
+        attributes = _read_op(value, expander)
+        if attributes is not None:
+            index = attributes.get("index", len(found))
+            if not isinstance(index, int):
+                raise ValueError(f"an input's index is {index!r}")
+            settings = _read_settings(attributes.get(_AIPP))
+            found[index] = DataOp(_read_gear_dims(attributes.get(_GEARS_INPUTS)), settings)
+    return found
+
+
+def decode_definition(data: memoryview) -> Definition:
+    """Read the partition: the model's attributes, and its inputs as far as MODEL_INOUT_INFO leaves them open.
 
     Raises:
-        WireError: the bytes are no protobuf message.
+        ValueError: the bytes are no protobuf message (`WireError`), or its parts do not fit each other.
     """
-    name = ""
+    name, graph = "", data[:0]
     attributes: dict[str, Attribute] = {}
     for number, value in fields(data):
         if not isinstance(value, memoryview):
             continue
         if number == 1:
             name = str(value, "utf-8", "replace")
+        elif number == 7 and not graph:
+            graph = value
         elif number == 11:
-            entry = dict(fields(value))
-            key, content = entry.get(1), entry.get(2)
-            if isinstance(key, memoryview) and isinstance(content, memoryview):
-                attribute = _read_attribute(content)
-                if attribute is not None:
-                    attributes[str(key, "utf-8", "replace")] = attribute
-    return name, attributes
+            put_entry(attributes, value)
+    return Definition(name, attributes, _read_data_ops(graph, Expander(attributes)))

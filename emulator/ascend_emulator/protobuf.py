@@ -1,4 +1,4 @@
-"""Protocol-buffer wire format, as much as an `.om` needs: varints, byte fields and packed lists.
+"""Protocol-buffer wire format, as much as an `.om` needs: varints, floats, byte fields and packed lists.
 
 The card reads every `.om` with this, so it must be cheap to import: no generated classes and no descriptor
 pool. Encoding rules: https://protobuf.dev/programming-guides/encoding/.
@@ -6,6 +6,7 @@ pool. Encoding rules: https://protobuf.dev/programming-guides/encoding/.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -51,6 +52,15 @@ class Message:
         self._out += _varint(field << 3 | _BYTES) + _varint(len(value)) + value
         return self
 
+    def single(self, field: int, value: float) -> Message:
+        """Append a float field.
+
+        Raises:
+            OverflowError: the value is past float32.
+        """
+        self._out += _varint(field << 3 | _FIXED32) + struct.pack("<f", value)
+        return self
+
     def packed(self, field: int, values: Iterable[int]) -> Message:
         """Append a packed repeated integer field; an empty one leaves no trace, as in proto3."""
         payload = b"".join(_varint(value) for value in values)
@@ -63,6 +73,12 @@ class Message:
 def signed(value: int) -> int:
     """The int64 that a decoded varint stands for."""
     return value - (1 << 64) if value >> 63 else value
+
+
+def float32(bits: int) -> float:
+    """The number that a float field stands for."""
+    (value,) = struct.unpack("<f", struct.pack("<I", bits & 0xFFFFFFFF))
+    return float(value)
 
 
 def _read_varint(data: memoryview, at: int) -> tuple[int, int]:

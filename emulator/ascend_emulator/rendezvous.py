@@ -53,7 +53,15 @@ class Place:
 
     def remove(self) -> None:
         """Remove every file of the card, then the folders if nothing else lives there. Call it under the lock."""
-        for path in (self.socket, self.log, self.lock):
+        self.log.unlink(missing_ok=True)
+        self.clear()
+
+    def clear(self) -> None:
+        """As `remove`, for a card that did not end in order: a log that says something stays."""
+        with suppress(FileNotFoundError):
+            if not self.log.stat().st_size:
+                self.log.unlink()
+        for path in (self.socket, self.lock):
             path.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: another card, or another node, is at home
             self.folder.rmdir()
@@ -101,6 +109,23 @@ def connect(place: Place) -> socket.socket | None:
         link.close()
         return None
     return link
+
+
+def meet(place: Place) -> socket.socket | None:
+    """A connection to a card that runs, or None; unlike `connect`, for those who would start none.
+
+    Clears away what a card left that was killed, except a log that says why it ended.
+
+    Raises:
+        Failure: as `locked`.
+    """
+    if not place.socket.exists():
+        return None
+    with locked(place):
+        link = connect(place)
+        if link is None:
+            place.clear()
+        return link
 
 
 def listen(place: Place) -> socket.socket:

@@ -11,6 +11,7 @@ SoC takes |
 | `ASCEND_EMULATOR_VALUES` | exact | `exact`: the network is computed; `cheap`: a checksum per row (modelled
 only) |
 | `ASCEND_EMULATOR_TIMES` | none | JSON file with measured times for `modelled`, see `timing.py` |
+| `ASCEND_EMULATOR_FAULTS` | none | what goes wrong on the cards, see `card/faults.py` |
 | `ASCEND_EMULATOR_FORCE` | none | 1: the emulated `atc` runs where CANN's variables are set; read by `atc` alone |
 | `ASCEND_RT_VISIBLE_DEVICES` | all | CANN's own: the cards this process sees (facts/pyacl.md §5.3) |
 """
@@ -20,8 +21,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from ascend_emulator.card.faults import parse_faults
 from ascend_emulator.codes import RT_DEVICE_SETUP, RT_NO_DEVICE, Failure
 from ascend_emulator.soc import SOCS, Soc, find_soc
 
@@ -42,6 +45,7 @@ class Settings:
         timing: `functional` or `modelled`.
         values: `exact` or `cheap`.
         times: path of the JSON table of measured times, or empty.
+        faults: rules of what goes wrong, or empty.
     """
 
     devices: int
@@ -51,6 +55,13 @@ class Settings:
     timing: str
     values: str
     times: str
+    faults: str
+
+    def of_cards(self) -> dict[str, Any]:
+        """What a card takes over from the client that starts it, and later clients must ask for too; for JSON."""
+        told = asdict(self)
+        del told["devices"], told["node"]
+        return {**told, "soc": self.soc.name}
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -79,9 +90,14 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         timing=_choice(environ, "ASCEND_EMULATOR_TIMING", ("functional", "modelled")),
         values=_choice(environ, "ASCEND_EMULATOR_VALUES", ("exact", "cheap")),
         times=os.path.abspath(path) if (path := environ.get("ASCEND_EMULATOR_TIMES", "")) else "",  # noqa: PTH100 - settings hold text
+        faults=environ.get("ASCEND_EMULATOR_FAULTS", ""),
     )
     if settings.values == "cheap" and settings.timing != "modelled":
         raise _wrong("ASCEND_EMULATOR_VALUES", "cheap", "needs ASCEND_EMULATOR_TIMING=modelled")
+    try:
+        parse_faults(settings.faults)
+    except ValueError as error:
+        raise _wrong("ASCEND_EMULATOR_FAULTS", settings.faults, f"is no list of faults: {error}") from None
     return settings
 
 

@@ -49,8 +49,8 @@ NULL_CALLS: list[tuple[str, tuple[Any, ...], Any]] = [
     ("mdl.get_dynamic_batch", (0,), ({}, 100000)),
     ("mdl.get_dynamic_hw", (0, -1), ({}, 100000)),
     ("mdl.get_input_dynamic_gear_count", (0, -1), (0, 100000)),
-    ("mdl.get_input_dynamic_dims", (0, -1, 0), (None, 100000)),
-    ("mdl.set_dynamic_batch_size", (4_000_000_000, 0, 0, 1), 145003),
+    ("mdl.get_input_dynamic_dims", (0, -1, 0), ([], 100000)),
+    ("mdl.set_dynamic_batch_size", (4_000_000_000, 0, 0, 1), 100000),
     ("mdl.add_dataset_buffer", (0, 0), (0, 100000)),
     ("mdl.get_dataset_num_buffers", (0,), 0),
     ("mdl.get_dataset_buffer", (0, 0), 0),
@@ -68,8 +68,8 @@ CONTEXT_CALLS: list[tuple[str, tuple[Any, ...], Any]] = [
     ("rt.malloc", (64, 0), (0, 107002)),
     ("rt.malloc_align32", (64, 0), (0, 107002)),
     ("rt.malloc_host", (64,), (0, 107002)),
-    ("rt.memcpy", (4096, 1, 4096, 1, 1), 107002),
-    ("rt.memcpy_async", (4096, 1, 4096, 1, 1, 0), 107002),
+    ("rt.memcpy", (4096, 1, 8192, 1, 1), 107002),
+    ("rt.memcpy_async", (4096, 1, 8192, 1, 1, 0), 107002),
     ("rt.memset", (4096, 1, 0, 1), 107002),
     ("rt.memset_async", (4096, 1, 0, 1, 0), 107002),
     ("rt.get_mem_info", (0,), (0, 0, 107002)),
@@ -145,8 +145,8 @@ def test_pointers_are_python_ints_and_nothing_else() -> None:
         acl.rt.free(np.int64(4096))
     with pytest.raises(TypeError):
         acl.rt.free(np.zeros(4))
-    assert acl.rt.free(-1) == 100000
-    assert acl.rt.free(True) == 100000
+    assert acl.rt.free(-1) == 107000
+    assert acl.rt.free(True) == 107000
 
 
 def test_model_ids_and_kinds_take_anything_with_an_index() -> None:
@@ -287,43 +287,3 @@ def test_dims_of_a_tensor_are_a_list_of_ints() -> None:
     for dims in ((2, 3), ["2"], [2.0], None):
         with pytest.raises(TypeError, match=r"acl\.create_tensor_desc args parse failed"):
             acl.create_tensor_desc(0, dims, 2)
-
-
-@pytest.mark.usefixtures("emulator")
-def test_device_memory_is_not_read_as_host_memory(device: int) -> None:
-    block, _ = acl.rt.malloc(64, 0)
-    with pytest.raises(ValueError, match="memcpy"):
-        acl.util.ptr_to_bytes(block, 64)
-    with pytest.warns(Warning, match="deprecated"), pytest.raises(ValueError, match="memcpy"):
-        acl.util.ptr_to_numpy(block, (16,), 11)
-    assert acl.rt.free(block) == 0
-
-
-def test_bytes_have_an_address() -> None:
-    data = bytes(range(64))
-    pointer = acl.util.bytes_to_ptr(data)
-    assert acl.util.ptr_to_bytes(pointer, 64) == data
-    with pytest.raises(ValueError, match="bytes"):
-        acl.util.bytes_to_ptr(bytearray(4))
-
-
-def test_arrays_have_an_address_and_a_warning() -> None:
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    with pytest.warns(Warning, match="deprecated") as told:
-        assert acl.util.numpy_to_ptr(array) == array.ctypes.data
-    assert [warning.filename for warning in told] == [__file__]
-    with pytest.warns(Warning, match="deprecated"), pytest.warns(Warning, match="contiguous"):
-        acl.util.numpy_to_ptr(array.T)
-    with pytest.warns(Warning, match="deprecated"):
-        pointer, copy = acl.util.numpy_contiguous_to_ptr(array.T)
-    assert pointer == copy.ctypes.data
-    with pytest.warns(Warning, match="deprecated"):
-        view = acl.util.ptr_to_numpy(array.ctypes.data, (2, 3), 11)
-    view[0, 0] = 9
-    assert array[0, 0] == 9
-    assert not view.flags.owndata
-    for wrong, error in (([2, 3], ValueError), ((np.int64(6),), TypeError)):
-        with pytest.warns(Warning, match="deprecated"), pytest.raises(error):
-            acl.util.ptr_to_numpy(array.ctypes.data, wrong, 11)
-    with pytest.warns(Warning, match="deprecated"), pytest.raises(ValueError, match="ndarray"):
-        acl.util.numpy_to_ptr(3)

@@ -19,6 +19,7 @@ def in_thread(call: Callable[[], Any]) -> Any:
 
 
 def test_init_and_finalize_count(run_python: Callable[..., str]) -> None:
+    """Facts §4: 100002 and one more reference; 100037 once finalized."""
     program = """
 import acl
 print(acl.finalize(), acl.finalize())
@@ -35,6 +36,7 @@ print(acl.init(), acl.init(), acl.finalize(), acl.finalize(), acl.finalize_refer
 
 
 def test_the_config_file_of_init_is_read(run_python: Callable[..., str], tmp_path: Any) -> None:
+    """Facts §4: 100003 for no file, 100006 for no JSON."""
     (tmp_path / "empty.json").write_text("{}")
     (tmp_path / "broken.json").write_text("{")
     program = """
@@ -45,11 +47,13 @@ print(*(acl.init(f"{sys.argv[1]}/{name}.json") for name in ("none", "broken", "e
 
 
 def test_load_needs_init(run_python: Callable[..., str]) -> None:
+    """Facts §4: 145001."""
     program = "import acl\nprint(acl.rt.set_device(0), acl.mdl.load_from_file('/nowhere.om'), acl.rt.reset_device(0))"
     assert run_python(program) == "0 (0, 145001) 0"
 
 
 def test_set_device_counts_its_users(device: int) -> None:
+    """Facts §5.2: `set_device` adds 1, `reset_device` takes 1."""
     assert acl.rt.get_primary_ctx_state(0) == (1, 0, 0)
     assert acl.rt.set_device(0) == 0
     first, ret = acl.rt.get_context()
@@ -59,11 +63,13 @@ def test_set_device_counts_its_users(device: int) -> None:
 
 
 def test_reset_without_set_is_refused() -> None:
+    """Facts §5.2: 507007."""
     assert acl.rt.reset_device(0) == 507007
     assert acl.rt.get_primary_ctx_state(0) == (0, 0, 0)
 
 
 def test_force_resets_whatever_the_count() -> None:
+    """Facts §5.1; docs `aclrtResetDeviceForce`."""
     assert [acl.rt.set_device(0) for _ in range(3)] == [0, 0, 0]
     assert acl.rt.reset_device_force(0) == 0
     assert acl.rt.get_device() == (0, 107002)
@@ -71,6 +77,7 @@ def test_force_resets_whatever_the_count() -> None:
 
 
 def test_a_bad_device_is_named() -> None:
+    """Facts §5.1: 107001 outside [0, count)."""
     count, ret = acl.rt.get_device_count()
     assert ret == 0
     for device in (-1, count):
@@ -80,6 +87,7 @@ def test_a_bad_device_is_named() -> None:
 
 
 def test_a_new_context_is_current_and_needs_no_set_device() -> None:
+    """Facts §5.2."""
     context, ret = acl.rt.create_context(0)
     assert ret == 0
     assert acl.rt.get_context() == (context, 0)
@@ -89,6 +97,7 @@ def test_a_new_context_is_current_and_needs_no_set_device() -> None:
 
 
 def test_set_device_drops_an_explicit_context(device: int) -> None:
+    """Facts §5.2."""
     default, _ = acl.rt.get_context()
     context, _ = acl.rt.create_context(0)
     assert acl.rt.set_device(0) == 0
@@ -98,12 +107,14 @@ def test_set_device_drops_an_explicit_context(device: int) -> None:
 
 
 def test_the_default_context_is_not_destroyed_by_hand(device: int) -> None:
+    """Facts §5.2: 107002."""
     context, _ = acl.rt.get_context()
     assert acl.rt.destroy_context(context) == 107002
     assert acl.rt.get_context() == (context, 0)
 
 
 def test_a_thread_joins_a_context_by_its_handle(device: int) -> None:
+    """Facts §5.2: contexts are bound per thread."""
     context, _ = acl.rt.get_context()
 
     def join() -> Any:
@@ -113,6 +124,7 @@ def test_a_thread_joins_a_context_by_its_handle(device: int) -> None:
 
 
 def test_a_context_destroyed_elsewhere_is_gone_here(device: int) -> None:
+    """Facts §5.2: its threads are left without a context."""
     context, _ = acl.rt.create_context(0)
     assert in_thread(lambda: acl.rt.destroy_context(context)) == 0
     assert acl.rt.get_context() == (0, 107002)
@@ -123,6 +135,7 @@ def test_a_context_destroyed_elsewhere_is_gone_here(device: int) -> None:
 
 
 def test_two_devices_in_one_process(device: int) -> None:
+    """Facts §5.2: one process, several devices."""
     if acl.rt.get_device_count()[0] < 2:
         pytest.skip("there is one device only")
     assert acl.rt.set_device(1) == 0
@@ -144,6 +157,7 @@ def test_two_devices_in_one_process(device: int) -> None:
 
 @pytest.mark.usefixtures("emulator")
 def test_visible_devices_are_counted_as_the_runtime_does(run_python: Callable[..., str]) -> None:
+    """Facts §5.3; [C] runtime.cc GetVisibleDevices."""
     cases = {
         "0,1,2,3": (4, 0),
         "1,3,8": (2, 0),
@@ -167,6 +181,7 @@ for visible in sys.argv[1:]:
 
 @pytest.mark.usefixtures("emulator")
 def test_ordinals_are_of_the_visible_devices(run_python: Callable[..., str], runtime_folder: Any) -> None:
+    """Facts §5.3: the process sees 0 to n-1."""
     program = """
 import acl, os, pathlib, sys
 print(acl.rt.set_device(1), acl.rt.set_device(2), acl.rt.get_device())

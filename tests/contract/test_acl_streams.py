@@ -1,5 +1,7 @@
 """Streams and events: order within a stream, independence between streams, and what the waits say."""
 
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import acl
@@ -32,6 +34,7 @@ def write(address: int, data: bytes) -> None:
 
 
 def test_a_stream_keeps_its_order(stream: int, pinned: int, block: int) -> None:
+    """A stream is an in-order queue (facts §6.1)."""
     for round_ in range(50):
         for step in range(8):
             assert acl.rt.memset_async(block, SIZE, round_ * 8 + step & 0xFF, SIZE, stream) == 0
@@ -41,6 +44,7 @@ def test_a_stream_keeps_its_order(stream: int, pinned: int, block: int) -> None:
 
 
 def test_pinned_memory_goes_there_and_back(stream: int, pinned: int, block: int) -> None:
+    """Copies of pinned and device memory are queued (facts §8.5)."""
     write(pinned, bytes(range(256)) * (SIZE // 256))
     assert acl.rt.memcpy_async(block, SIZE, pinned, SIZE // 2, H2D, stream) == 0
     assert acl.rt.memcpy_async(block + SIZE // 2, SIZE // 2, block, SIZE // 2, D2D, stream) == 0
@@ -51,6 +55,7 @@ def test_pinned_memory_goes_there_and_back(stream: int, pinned: int, block: int)
 
 
 def test_pageable_memory_is_copied_before_the_call_returns(stream: int, block: int) -> None:
+    """Pageable memory falls back to draining and copying at once (facts §8.5, [C])."""
     data = bytes(range(256))
     assert acl.rt.memset_async(block, SIZE, 1, SIZE, stream) == 0
     assert acl.rt.memcpy_async(block, SIZE, acl.util.bytes_to_ptr(data), 256, H2D, stream) == 0
@@ -63,6 +68,7 @@ def test_pageable_memory_is_copied_before_the_call_returns(stream: int, block: i
 
 
 def test_asynchronous_copies_check_their_arguments(stream: int, pinned: int, block: int) -> None:
+    """Too many bytes 107000, null or a bad kind 100000 (facts §8.4, §8.5)."""
     assert acl.rt.memcpy_async(block, 8, pinned, 9, H2D, stream) == 107000
     assert acl.rt.memcpy_async(0, 8, pinned, 8, H2D, stream) == 100000
     assert acl.rt.memcpy_async(block, 8, pinned, 8, 17, stream) == 100000
@@ -72,10 +78,12 @@ def test_asynchronous_copies_check_their_arguments(stream: int, pinned: int, blo
 
 @pytest.mark.usefixtures("emulator")
 def test_host_to_host_is_not_a_device_copy(stream: int, pinned: int) -> None:
+    """Host to host is 207000 (facts §8.5)."""
     assert acl.rt.memcpy_async(pinned, 8, pinned + 8, 8, 0, stream) == 207000
 
 
 def test_stream_zero_is_the_default_stream(pinned: int, block: int) -> None:
+    """Stream 0 is the default stream of the current context (facts §6.1)."""
     default, ret = acl.rt.ctx_get_current_default_stream()
     assert ret == 0
     write(pinned, b"a" * 64)
@@ -85,6 +93,7 @@ def test_stream_zero_is_the_default_stream(pinned: int, block: int) -> None:
 
 
 def test_a_stream_belongs_to_its_context(stream: int, block: int) -> None:
+    """Work on a stream of another context is 107003, waiting for one is allowed (facts §6.1, [C] StreamSynchronize)."""
     own, _ = acl.rt.get_context()
     other, ret = acl.rt.create_context(0)
     assert ret == 0
@@ -97,6 +106,7 @@ def test_a_stream_belongs_to_its_context(stream: int, block: int) -> None:
 
 
 def test_a_stream_is_destroyed_by_a_thread_with_a_context(device: int) -> None:
+    """`destroy_stream` needs a context (facts §6.1)."""
     stream, ret = acl.rt.create_stream()
     assert ret == 0
     with ThreadPoolExecutor(1) as pool:
@@ -105,6 +115,7 @@ def test_a_stream_is_destroyed_by_a_thread_with_a_context(device: int) -> None:
 
 
 def test_streams_are_counted(device: int) -> None:
+    """`get_stream_available_num` counts them; a destroyed handle is 100000 (facts §6.1)."""
     before, ret = acl.rt.get_stream_available_num()
     assert ret == 0
     made = [acl.rt.create_stream_with_config(0, 0x3)[0] for _ in range(5)]
@@ -117,6 +128,7 @@ def test_streams_are_counted(device: int) -> None:
 
 @pytest.mark.usefixtures("emulator")
 def test_streams_run_out(device: int) -> None:
+    """207008 (facts §6.1)."""
     room, _ = acl.rt.get_stream_available_num()
     made = [acl.rt.create_stream() for _ in range(room)]
     assert {ret for _, ret in made} == {0}
@@ -124,69 +136,8 @@ def test_streams_run_out(device: int) -> None:
     assert {acl.rt.destroy_stream(stream) for stream, _ in made} == {0}
 
 
-def test_an_event_carries_the_order_between_streams(stream: int, pinned: int, block: int) -> None:
-    second, _ = acl.rt.create_stream()
-    event, ret = acl.rt.create_event()
-    assert ret == 0
-    for round_ in range(1, 100):
-        assert acl.rt.memset_async(block, SIZE, round_, SIZE, stream) == 0
-        assert acl.rt.record_event(event, stream) == 0
-        assert acl.rt.stream_wait_event(second, event) == 0
-        assert acl.rt.memcpy_async(pinned, SIZE, block, SIZE, D2H, second) == 0
-        assert acl.rt.synchronize_stream(second) == 0
-        assert acl.util.ptr_to_bytes(pinned, SIZE) == bytes([round_]) * SIZE
-    assert acl.rt.destroy_event(event) == 0
-    assert acl.rt.destroy_stream(second) == 0
-
-
-def test_the_two_queries_of_an_event_are_inverted(stream: int) -> None:
-    event, _ = acl.rt.create_event()
-    assert acl.rt.query_event_status(event) == (0, 0)
-    assert acl.rt.query_event(event) == (0, 0)
-    assert acl.rt.record_event(event, stream) == 0
-    assert acl.rt.synchronize_event(event) == 0
-    assert acl.rt.query_event_status(event) == (1, 0)
-    assert acl.rt.query_event(event) == (0, 0)
-    assert acl.rt.reset_event(event, stream) == 0
-    assert acl.rt.query_event_status(event) == (0, 0)
-    assert acl.rt.destroy_event(event) == 0
-    assert acl.rt.destroy_event(event) == 100000
-
-
-def test_an_event_never_recorded_is_no_wait(stream: int) -> None:
-    event, _ = acl.rt.create_event()
-    assert acl.rt.synchronize_event(event) == 0
-    assert acl.rt.stream_wait_event(stream, event) == 107000
-    assert acl.rt.destroy_event(event) == 0
-    capturing, _ = acl.rt.create_event_ex_with_flag(8)
-    assert acl.rt.stream_wait_event(stream, capturing) == 0
-    assert acl.rt.query_event_status(capturing) == (1, 0)
-    assert acl.rt.query_event(capturing) == (0, 207000)
-    assert acl.rt.destroy_event(capturing) == 0
-
-
-def test_time_between_events(stream: int, block: int) -> None:
-    start, _ = acl.rt.create_event()
-    end, _ = acl.rt.create_event()
-    assert acl.rt.event_elapsed_time(start, end) == (0, 107006)
-    assert acl.rt.record_event(start, stream) == 0
-    assert acl.rt.memset_async(block, SIZE, 0, SIZE, stream) == 0
-    assert acl.rt.record_event(end, stream) == 0
-    assert acl.rt.synchronize_stream(stream) == 0
-    elapsed, ret = acl.rt.event_elapsed_time(start, end)
-    assert ret == 0
-    assert 0 < elapsed < 10_000
-    assert acl.rt.event_elapsed_time(end, start) == (0, 107007)
-    stamps = [acl.rt.event_get_timestamp(event)[0] for event in (start, end)]
-    assert (stamps[1] - stamps[0]) / 1000 == pytest.approx(elapsed, abs=0.01)
-    untimed, _ = acl.rt.create_event_with_flag(1)
-    assert acl.rt.record_event(untimed, stream) == 0
-    assert acl.rt.synchronize_stream(stream) == 0
-    assert acl.rt.event_elapsed_time(start, untimed) == (0, 107006)
-    assert [acl.rt.destroy_event(event) for event in (start, end, untimed)] == [0, 0, 0]
-
-
 def test_time_outs_are_checked(stream: int) -> None:
+    """0 and below -1 are 107000, -1 is for ever (facts §6.1, §6.2)."""
     event, _ = acl.rt.create_event()
     for timeout in (0, -2):
         assert acl.rt.synchronize_stream_with_timeout(stream, timeout) == 107000
@@ -201,6 +152,7 @@ def test_time_outs_are_checked(stream: int) -> None:
 
 @pytest.mark.usefixtures("emulator")
 def test_a_failing_task_is_told_by_the_next_synchronise_only(stream: int, pinned: int) -> None:
+    """A failure comes out at the next synchronise and is forgotten then ([C])."""
     freed, _ = acl.rt.malloc(64, 0)
     assert acl.rt.free(freed) == 0
     assert acl.rt.memcpy_async(freed, 64, pinned, 64, H2D, stream) == 0
@@ -213,6 +165,7 @@ def test_a_failing_task_is_told_by_the_next_synchronise_only(stream: int, pinned
 
 @pytest.mark.usefixtures("emulator")
 def test_stop_on_failure_stops_the_context(device: int) -> None:
+    """Failure mode 1 holds for the context, which then refuses new work ([C] stream.cc, StreamSetMode)."""
     context, ret = acl.rt.create_context(0)
     assert ret == 0
     first, second = acl.rt.create_stream()[0], acl.rt.create_stream()[0]
@@ -230,7 +183,9 @@ def test_stop_on_failure_stops_the_context(device: int) -> None:
     assert acl.rt.synchronize_event(event) == 507013
     for stream in (first, second, first):
         assert acl.rt.synchronize_stream(stream) == 507013
-    assert acl.rt.memcpy_async(block, 64, host, 64, H2D, second) == 0
+    assert acl.rt.memcpy_async(block, 64, host, 64, H2D, second) == 507013
+    assert acl.rt.record_event(event, second) == 507013
+    assert acl.rt.stream_get_id(second)[1] == 0
     assert acl.rt.synchronize_stream(second) == 507013
     back = bytes(64)
     assert acl.rt.memcpy(acl.util.bytes_to_ptr(back), 64, block, 64, D2H) == 0
@@ -248,6 +203,7 @@ def test_stop_on_failure_stops_the_context(device: int) -> None:
 
 @pytest.mark.usefixtures("emulator")
 def test_by_default_an_event_behind_a_failure_is_reached(stream: int, pinned: int) -> None:
+    """Failure mode 0: what is queued behind a failure runs all the same ([C])."""
     event, _ = acl.rt.create_event()
     freed, _ = acl.rt.malloc(64, 0)
     assert acl.rt.free(freed) == 0
@@ -256,3 +212,190 @@ def test_by_default_an_event_behind_a_failure_is_reached(stream: int, pinned: in
     assert acl.rt.synchronize_event(event) == 0
     assert acl.rt.synchronize_stream(stream) == 507013
     assert acl.rt.destroy_event(event) == 0
+
+
+@pytest.mark.usefixtures("emulator")
+def test_a_failure_waits_for_who_is_still_there(stream: int, pinned: int) -> None:
+    """A wait that ran out of time takes no failure with it (emulator)."""
+    me = threading.get_ident()
+    freed, _ = acl.rt.malloc(64, 0)
+    assert acl.rt.free(freed) == 0
+    assert acl.rt.subscribe_report(me, stream) == 0
+    assert acl.rt.launch_callback(lambda _: None, None, 1, stream) == 0
+    assert acl.rt.memcpy_async(freed, 64, pinned, 64, H2D, stream) == 0
+    assert acl.rt.synchronize_stream_with_timeout(stream, 20) == 507046
+    assert acl.rt.synchronize_device_with_timeout(20) == 507046
+    assert acl.rt.process_report(10_000) == 0
+    assert acl.rt.unsubscribe_report(me, stream) == 0
+    assert acl.rt.synchronize_stream(stream) == 507013
+
+
+def test_unknown_flags_and_priorities_make_an_ordinary_stream(device: int) -> None:
+    """Other flags count for nothing, priorities are clamped (docs `aclrtCreateStreamWithConfig`; [C] StreamCreate)."""
+    for priority, kept in ((0, 0), (7, 7), (9, 7), (-3, 0)):
+        stream, ret = acl.rt.create_stream_with_config(priority, 0x1C0 | 0x3)
+        assert ret == 0
+        assert acl.rt.get_stream_attribute(stream, 5) == ({"reserved": [kept, 0, 0, 0]}, 0)
+        assert acl.rt.destroy_stream(stream) == 0
+    with pytest.raises(TypeError):
+        acl.rt.create_stream_with_config(1 << 31, 0)
+
+
+@pytest.mark.usefixtures("emulator")
+def test_persistent_streams_are_refused(device: int) -> None:
+    """They hold their work for a model that binds them, which is not emulated."""
+    assert acl.rt.create_stream_with_config(0, 0x4) == (0, 207000)
+
+
+def test_attributes_are_dicts(stream: int) -> None:
+    """The key goes by the attribute; numbers that are none are passed over ([B] rt_stream.cpp)."""
+    assert acl.rt.get_stream_attribute(stream, 1) == ({"failureMode": 0}, 0)
+    assert acl.rt.get_stream_attribute(stream, 3) == ({"userCustomTag": 0}, 0)
+    assert acl.rt.set_stream_attribute(stream, 4, {"reserved": [1, 0, 0, 0]}) == 0
+    assert acl.rt.get_stream_attribute(stream, 4) == ({"reserved": [1, 0, 0, 0]}, 0)
+    assert acl.rt.set_stream_attribute(stream, 5, {"reserved": [3, 0, 0, 0]}) == 0
+    assert acl.rt.get_stream_attribute(stream, 5) == ({"reserved": [3, 0, 0, 0]}, 0)
+    assert acl.rt.set_stream_attribute(stream, 1, {"failureMode": "one"}) == 0
+    assert acl.rt.set_stream_attribute(stream, 1, {"failureMode": 2}) == 107000
+    assert acl.rt.set_stream_attribute(stream, 0, {}) == 107000
+    assert acl.rt.set_stream_attribute(stream, 6, {}) == 107000
+    assert acl.rt.get_stream_attribute(stream, 6) == ({"reserved": [0, 0, 0, 0]}, 107000)
+    assert acl.rt.get_stream_attribute(12, 1) == ({"failureMode": 0}, 100000)
+    with pytest.raises(TypeError, match="the aclrtStreamAttrValue argument is not dict"):
+        acl.rt.set_stream_attribute(stream, 1, [0])
+    with pytest.raises(ValueError, match="PyLong_AsUnsignedLong failed"):
+        acl.rt.set_stream_attribute(stream, 1, {"failureMode": -1})
+
+
+_SWITCHES = """
+import acl
+acl.rt.set_device(0)
+stream, _ = acl.rt.create_stream()
+print(acl.rt.get_stream_overflow_switch(stream), acl.rt.set_stream_overflow_switch(stream, 1))
+print(acl.rt.get_stream_overflow_switch(stream), acl.rt.get_stream_attribute(stream, 2))
+print(acl.rt.set_stream_overflow_switch(stream, 2), acl.rt.set_stream_attribute(stream, 2, {"overflowSwitch": 0}))
+print(acl.rt.get_stream_overflow_switch(stream), acl.rt.set_stream_attribute(stream, 2, {"overflowSwitch": 2}))
+print(acl.rt.set_stream_attribute(stream, 3, {"userCustomTag": 9}), acl.rt.get_stream_attribute(stream, 3))
+print(acl.rt.reset_device(0))
+"""
+
+
+@pytest.mark.usefixtures("emulator")
+@pytest.mark.parametrize(
+    ("soc", "expected"),
+    [
+        (
+            "Ascend910B3",
+            [
+                "(0, 0) 0",
+                "(1, 0) ({'overflowSwitch': 1}, 0)",
+                "100000 0",
+                "(0, 0) 107000",
+                "0 ({'userCustomTag': 9}, 0)",
+                "0",
+            ],
+        ),
+        (
+            "Ascend310P3",
+            [
+                "(1, 0) 0",
+                "(1, 0) ({'overflowSwitch': 1}, 0)",
+                "100000 0",
+                "(1, 0) 0",
+                "0 ({'userCustomTag': 0}, 0)",
+                "0",
+            ],
+        ),
+        (
+            "Ascend310B4",
+            [
+                "(0, 0) 0",
+                "(0, 0) ({'overflowSwitch': 0}, 0)",
+                "100000 0",
+                "(0, 0) 0",
+                "0 ({'userCustomTag': 0}, 0)",
+                "0",
+            ],
+        ),
+    ],
+)
+def test_overflow_switch_and_tag_are_those_of_newer_socs(
+    run_python: Callable[..., str], soc: str, expected: list[str]
+) -> None:
+    """Elsewhere setting them succeeds and does nothing ([C] api_c_stream.cc; docs `aclrtSetStreamOverflowSwitch`)."""
+    assert (
+        run_python(_SWITCHES, ASCEND_EMULATOR_SOC=soc, ASCEND_EMULATOR_NODE=f"switch-{soc}").splitlines()
+        == expected
+    )
+
+
+@pytest.mark.usefixtures("emulator")
+def test_an_aborted_stream_says_so_to_who_waits_for_it(run_python: Callable[..., str]) -> None:
+    """107023 from the waits that are under way, then it goes on (docs `aclrtStreamAbort`)."""
+    program = """
+import acl, threading
+acl.rt.set_device(0)
+context, _ = acl.rt.get_context()
+stream, block = acl.rt.create_stream()[0], acl.rt.malloc(64, 0)[0]
+acl.rt.memset(block, 64, 1, 64)
+acl.rt.subscribe_report(threading.get_ident(), stream)
+acl.rt.launch_callback(print, None, 1, stream)
+acl.rt.memset_async(block, 64, 2, 64, stream)
+codes = []
+def wait():
+    acl.rt.set_context(context)
+    codes.append(acl.rt.synchronize_stream_with_timeout(stream, 1))
+    codes.append(acl.rt.synchronize_stream(stream))
+waiter = threading.Thread(target=wait)
+waiter.start()
+waiter.join(0.5)
+print(codes, acl.rt.stream_abort(stream))
+waiter.join(10)
+print(codes, acl.rt.stream_query(stream), acl.rt.synchronize_stream(stream))
+acl.rt.memset_async(block, 64, 3, 64, stream)
+print(acl.rt.synchronize_stream(stream))
+other, _ = acl.rt.create_context(0)
+print(acl.rt.stream_abort(stream), acl.rt.stream_abort(0), acl.rt.destroy_context(other), acl.rt.reset_device(0))
+"""
+    found = run_python(program, ASCEND_EMULATOR_SOC="Ascend910B3", ASCEND_EMULATOR_NODE="aborts").splitlines()
+    assert found == ["[507046] 0", "[507046, 107023] (0, 0) 0", "0", "107003 0 0 0"]
+
+
+@pytest.mark.usefixtures("emulator")
+def test_the_310p_aborts_no_stream(stream: int) -> None:
+    """Not supported there (docs `aclrtStreamAbort`)."""
+    assert acl.rt.stream_abort(stream) == 207000
+
+
+@pytest.mark.usefixtures("emulator")
+def test_a_stream_that_stands_still_can_be_destroyed_by_force(stream: int, block: int) -> None:
+    """`destroy_stream_force` gives up what is queued (facts §6.1)."""
+    doomed, _ = acl.rt.create_stream()
+    event, _ = acl.rt.create_event_with_flag(1)
+    free, _ = acl.rt.get_stream_available_num()
+    assert acl.rt.memset(block, 64, 1, 64) == 0
+    assert acl.rt.stream_wait_event(doomed, event) == 0
+    assert acl.rt.memset_async(block, 64, 2, 64, doomed) == 0
+    assert acl.rt.stream_query(doomed) == (1, 0)
+    assert acl.rt.destroy_stream_force(doomed) == 0
+    assert acl.rt.get_stream_available_num() == (free + 1, 0)
+    assert acl.rt.record_event(event, stream) == 0
+    assert acl.rt.synchronize_device() == 0
+    back = bytes(64)
+    assert acl.rt.memcpy(acl.util.bytes_to_ptr(back), 64, block, 64, D2H) == 0
+    assert back == b"\x01" * 64
+    assert acl.rt.destroy_event(event) == 0
+
+
+@pytest.mark.usefixtures("emulator")
+def test_leaving_the_device_gives_up_waits_for_what_nobody_records(run_python: Callable[..., str]) -> None:
+    """`reset_device` waits for work, but not for what can never happen (emulator)."""
+    program = """
+import acl
+acl.rt.set_device(0)
+first, second = acl.rt.create_stream()[0], acl.rt.create_stream()[0]
+event, block = acl.rt.create_event_with_flag(1)[0], acl.rt.malloc(1 << 20, 0)[0]
+acl.rt.memset_async(block, 1 << 20, 1, 1 << 20, second)
+print(acl.rt.stream_wait_event(first, event), acl.rt.memset_async(block, 64, 1, 64, first), acl.rt.reset_device(0))
+"""
+    assert run_python(program) == "0 0 0"

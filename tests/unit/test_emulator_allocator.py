@@ -1,5 +1,7 @@
 """The allocator against a model that remembers every byte."""
 
+from itertools import pairwise
+
 import pytest
 from ascend_emulator.allocator import ALIGNMENT, Allocator
 from hypothesis import given
@@ -32,6 +34,23 @@ def test_blocks_never_overlap_and_every_byte_comes_back(steps: list[tuple[bool, 
             assert allocator.free(offset) in _gaps(live)
         assert allocator.used == sum(live.values())
     for offset in list(live):
+        allocator.free(offset)
+    assert allocator.allocate(SIZE) == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 8 * ALIGNMENT), st.sampled_from((1, 2, 8))), max_size=20))
+def test_blocks_are_aligned_as_asked_and_no_byte_is_lost(wanted: list[tuple[int, int]]) -> None:
+    allocator = Allocator(SIZE)
+    live: dict[int, int] = {}
+    for size, lines in wanted:
+        offset = allocator.allocate(size, lines * ALIGNMENT)
+        if offset is not None:
+            assert offset % (lines * ALIGNMENT) == 0
+            live[offset] = allocator.size_of(offset)
+            assert allocator.find(offset + 1, 1) == offset
+    edges = sorted((start, start + size) for start, size in live.items())
+    assert all(end <= start for (_, end), (start, _) in pairwise(edges))
+    for offset in live:
         allocator.free(offset)
     assert allocator.allocate(SIZE) == 0
 

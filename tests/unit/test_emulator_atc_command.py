@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from ascend_emulator.atc import main
+from ascend_emulator.gears import GearKind, Gears
 from ascend_emulator.om import OmFile, read_om
 
 pytestmark = pytest.mark.unit
@@ -35,8 +37,10 @@ def save(path: Path, text: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "ASCEND_TOOLKIT_HOME", "ASCEND_EMULATOR_FORCE"):
+    for name in ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "ASCEND_TOOLKIT_HOME", "ASCEND_WORK_PATH"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("FORCE", "CANN", "COMPILE_TIME"):
+        monkeypatch.delenv(f"ASCEND_EMULATOR_{name}", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -116,6 +120,31 @@ def test_failure_on_the_console(run: Run, folder: Path) -> None:
     assert rest[0].startswith("        Solution: ")
 
 
+@pytest.mark.parametrize(
+    ("generation", "first"),
+    [
+        ("5", r"E20101: Value Ascend999 for parameter soc_version is invalid\."),
+        ("7", r"E20101: \[PID: \d+\] \d{4}-\d\d-\d\d-[\d:.]+ Value Ascend999 "),
+        ("8.5", r"\[PID: \d+\] \d{4}-\d\d-\d\d-[\d:.]+ Invalid_Argument\(E20101\): Value Ascend999 "),
+    ],
+)
+def test_reports_of_older_canns(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, generation: str, first: str
+) -> None:
+    monkeypatch.setenv("ASCEND_EMULATOR_CANN", generation)
+    save(folder / "net.onnx", NET)
+    _, out, _ = run("--model=net.onnx", "--output=net", "--framework=5", "--soc_version=Ascend999")
+    assert re.match(first, out.splitlines()[3])
+    assert code(out) == "E20101"
+
+
+def test_an_unknown_generation_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASCEND_EMULATOR_CANN", "6")
+    status, out, _ = run("--help")
+    assert (status, code(out)) == (255, "E10055")
+    assert "5, 7, 8.5" in out
+
+
 def test_parser_complaints_go_to_standard_error(run: Run) -> None:
     status, out, err = run("--nonsense=1")
     assert status == 255
@@ -187,10 +216,12 @@ def test_a_wrong_option_is_told_without_loading_onnx() -> None:
     [
         (["--auto_tune_mode=GA"], "E10001"),
         (["--deterministic_level=1"], "E10001"),
-        (["--mode=6"], "E10055"),
         (["--singleop=a.json"], "E10055"),
+        (["--singleop=a.json", "--framework=5"], "E10001"),
         ([], "E10007"),
         (["--framework=0"], "E10008"),
+        (["--framework=5", "--weight=none.bin"], "E13000"),
+        (["--mode=30", *BASE], "E10055"),
         (["--framework=5", "--soc_version=Ascend035"], "E10055"),
         (["--framework=5", "--input_format=NHWC"], "E10001"),
         (["--framework=5"], "E10054"),
@@ -244,8 +275,25 @@ def test_a_name_may_hold_what_means_an_open_axis_in_a_shape(run: Run, folder: Pa
     [
         (["--optypelist_for_implmode=Gelu"], "E10001"),
         (["--precision_mode=force_fp16", "--precision_mode_v2=fp16"], "E10056"),
-        (["--precision_mode_v2=mixed_float16"], "E10055"),
-        (["--precision_mode=allow_fp32_to_bf16"], "E10055"),
+        (["--op_precision_mode=none.ini"], "E13000"),
+        (["--keep_dtype=none.cfg"], "E13000"),
+        (["--modify_mixlist=net.onnx"], "E10001"),
+        (["--modify_mixlist=net.onnx", "--precision_mode=force_fp16"], "E10001"),
+        (["--modify_mixlist=net.onnx", "--precision_mode_v2=mixed_float16"], "E21002"),
+        (["--fusion_switch_file=none.cfg"], "E21001"),
+        (["--precision_mode_v2=mixed_hif8"], "E10055"),
+        (["--precision_mode=allow_fp32_to_bf16"], "E10001"),
+        (["--precision_mode_v2=mixed_bfloat16"], "E10001"),
+        (["--input_hint_shape=0:[1,4]", "--input_shape=x:-1,4", "--dynamic_batch_size=1,2"], "E10001"),
+        (["--input_shape=x:-1,4", "--dynamic_dims=1;2", "--insert_op_conf=net.onnx"], "E10001"),
+        (["--insert_op_conf=none.cfg"], "E13000"),
+        (["--compress_weight_conf=none.cfg"], "E13000"),
+        (["--compress_weight_conf=net.onnx", "--enable_compress_weight=true"], "E10047"),
+        (["--enable_compress_weight=true"], "E10055"),
+        (["--check_report=a*"], "E10001"),
+        (["--host_env_os=windows"], "E10001"),
+        (["--host_env_cpu=riscv"], "E10001"),
+        (["--static_model_ops_lower_limit=-2"], "E10001"),
         (["--input_shape=x:1~4,4", "--dynamic_batch_size=1,2"], "E10040"),
         (["--dynamic_batch_size=1,2", "--dynamic_dims=1;2"], "E10009"),
         (["--dynamic_batch_size=1,2", "--input_shape_range=x:[1~2,4]"], "E10009"),
@@ -254,14 +302,24 @@ def test_a_name_may_hold_what_means_an_open_axis_in_a_shape(run: Run, folder: Pa
         (["--save_original_model=yes"], "E10005"),
         (["--save_original_model=true"], "E10055"),
         (["--output_type=DOUBLE"], "E10001"),
-        (["--output_type=UINT8"], "E10055"),
-        (["--output_type=act:0:FP16"], "E10055"),
+        (["--input_shape=x:1,4", "--output_type=HIF8"], "E10055"),
+        (["--input_shape=x:1,4", "--output_type=act:0:FP16"], "E10001"),
+        (["--input_shape=x:1,4", "--out_nodes=fc:0", "--output_type=act:0:FP16"], "E10001"),
+        (["--input_shape=x:1,4", "--out_nodes=act:0", "--output_type=act:FP16"], "E10001"),
+        (["--input_shape=x:1,4", "--out_nodes=act:0", "--output_type=act:0:FP64"], "E10001"),
+        (["--input_shape=x:1,4", "--is_output_adjust_hw_layout=yes"], "E10005"),
+        (["--input_shape=x:1,4", "--is_output_adjust_hw_layout=true"], "E10055"),
+        (["--input_shape=x:1,4", "--is_input_adjust_hw_layout=false,1"], "E10005"),
+        (["--input_shape=x:1,4", "--is_input_adjust_hw_layout=true"], "E10055"),
         (["--aicore_num=9"], "E20103"),
         (["--aicore_num=eight"], "E10001"),
         (["--framework=3"], "E10055"),
-        (["--insert_op_conf=aipp.cfg"], "E10055"),
-        (["--input_shape=x:1~4,4"], "E10055"),
-        (["--input_shape=x:-1,4"], "E10055"),
+        (["--input_shape=x:1~a,4"], "E10002"),
+        (["--input_shape=x:4~1,4"], "E10048"),
+        (["--input_shape=x:1~4,5"], "E10050"),
+        (["--input_shape=z:1~4,4"], "E10016"),
+        (["--input_shape=x:1~4"], "E10049"),
+        (["--input_shape_range=x:1~4,4"], "E10048"),
         (["--input_shape=x:0,4"], "E10011"),
         (["--input_shape=x"], "E10002"),
         ([], "E10001"),
@@ -269,7 +327,11 @@ def test_a_name_may_hold_what_means_an_open_axis_in_a_shape(run: Run, folder: Pa
         (["--input_shape=h:1,4"], "E10017"),
         (["--input_shape=x:1,4,1"], "E10049"),
         (["--input_shape=x:1,4", "--input_fp16_nodes=z"], "E10016"),
-        (["--input_shape=x:1,4", "--out_nodes=act:7"], "E10016"),
+        (["--input_shape=x:1,4", "--out_nodes=act:7"], "E10003"),
+        (["--input_shape=x:1,4", "--out_nodes=gone:0"], "E10016"),
+        (["--input_shape=x:1,4", "--out_nodes=gone"], "E10016"),
+        (["--input_shape=x:1,4", "--out_nodes=act:one"], "E10001"),
+        (["--input_shape=x:1,4", "--out_nodes=act:0:y"], "E10001"),
         (["--input_shape=x:1,4", "--out_nodes=act:0;h"], "E10001"),
         (["--input_shape=x:-1,4", "--dynamic_batch_size=4"], "E10035"),
         (["--input_shape=x:-1,4", "--dynamic_batch_size=4,4"], "E10039"),
@@ -286,16 +348,48 @@ def test_a_missing_model_tells_both_of_atcs_lines(run: Run) -> None:
     assert "\nTraceBack (most recent call last):\n        Value none.onnx for parameter --model" in out
 
 
-def test_options_that_change_nothing_are_taken(compile_text: Callable[..., OmFile]) -> None:
+def test_options_that_change_nothing_are_taken_and_recorded(
+    compile_text: Callable[..., OmFile], folder: Path
+) -> None:
     plain = compile_text(NET, *STATIC)
+    (folder / "f.cfg").write_text("SomePass:off\n")
+    (folder / "p.ini").write_text("[ByNodeName]\nfc=high_precision\n")
     harmless = [
         "--log=error",
         "--op_compiler_cache_mode=force",
         "--fusion_switch_file=f.cfg",
+        "--op_precision_mode=p.ini",
         "--debug_dir=d",
+        "--aicore_num=8",
     ]
-    same = compile_text(NET, *STATIC, *harmless, "--op_select_implmode=high_precision", "--aicore_num=8")
+    same = compile_text(NET, *STATIC, *harmless)
     assert same.network == plain.network
+    assert plain.options == ()
+    assert sorted(f"--{name}={value}" for name, value in same.options) == sorted(harmless)
+
+
+@pytest.mark.parametrize("soc", ["Ascend310B1", "Ascend910B3"])
+def test_bfloat16_is_for_the_chips_that_have_it(run: Run, folder: Path, soc: str) -> None:
+    save(folder / "net.onnx", NET)
+    arguments = ["--model=net.onnx", "--output=net", "--framework=5", f"--soc_version={soc}", *STATIC]
+    assert run(*arguments, "--precision_mode_v2=mixed_bfloat16")[0] == 0
+
+
+def test_the_alias_ascend910_is_the_first_generation(run: Run, folder: Path) -> None:
+    save(folder / "net.onnx", NET)
+    assert (
+        run("--model=net.onnx", "--output=net", "--framework=5", "--soc_version=Ascend910", *STATIC)[0] == 0
+    )
+    assert read_om((folder / "net.om").read_bytes()).soc_version == "Ascend910A"
+
+
+def test_attribute_names_can_be_left_plain(compile_text: Callable[..., OmFile], folder: Path) -> None:
+    coded = compile_text(NET, *GEARS)
+    size = (folder / "net.om").stat().st_size
+    plain = compile_text(NET, *GEARS, "--enable_attr_compression=false")
+    assert b"om_compress_version" not in (folder / "net.om").read_bytes()
+    assert (folder / "net.om").stat().st_size != size
+    assert plain.network == coded.network
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -316,31 +410,31 @@ def test_files_that_are_no_model(run: Run, folder: Path) -> None:
         (HEADER + " net () => (float[1] y) { y = Constant <value = float[1] {1}> () }", [], "E16001"),
         (HEADER + " net (float[1] x) => () { y = Relu(x) }", [], "E16001"),
         (HEADER + " net (float[1] x) => (float[1] z) { y = Relu(x) }", [], "E16001"),
-        (HEADER + " net (float[1] x) => (float[1] y) { y = FindMax(x) }", [], "E16002"),
+        (HEADER + " net (float[1] x) => (float[1] y) { y = FindMax(x) }", [], "E13010"),
+        (HEADER + " net (float[1] x) => (float[1] y) { [n] a = Abs(x) [n] y = Neg(a) }", [], "E13009"),
         (
             '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>'
             " net (float[1] x) => (float[1] y) { y = com.microsoft.Gelu(x) }",
             [],
-            "E16002",
+            "E13010",
         ),
         (HEADER + " net (bfloat16[1] x) => (float[1] y) { y = Cast<to = 1>(x) }", [], "E10055"),
         (HEADER + " net (int8[2] x) => (int8[2] y) { [n] y = Sign(x) [m] z = Softmax(y) }", [], "EZ3003"),
         (HEADER + " net (float[2,3] x) => (float[2,3] y) { [mm] y = MatMul(x, x) }", [], "E14001"),
-        (HEADER + " net (float[4] x) => (int64[1,M] y) { [nz] y = NonZero(x) }", [], "E10055"),
+        (
+            HEADER + " net (float[N] x) => (int64[1,M] y) { [nz] y = NonZero(x) }",
+            ["--input_shape=x:-1", "--dynamic_batch_size=1,2"],
+            "E10055",
+        ),
+        (
+            HEADER + " net (float[4] x) => (int64[1,M] y) { [nz] y = NonZero(x) }",
+            ["--soc_version=Ascend310B1"],
+            "E10055",
+        ),
         (
             HEADER + " net (float[N,4] x) => (float[1,4] y) <int64[2] s = {1, 4}> { [rs] y = Reshape(x, s) }",
             ["--input_shape=x:-1,4", "--dynamic_batch_size=1,2"],
             "E14001",
-        ),
-        (
-            HEADER + " net (float[1,1] x, int64[2] s) => (float[A,B] y) { [rs] y = Expand(x, s) }",
-            ["--input_shape=x:1,1;s:2"],
-            "E10055",
-        ),
-        (
-            HEADER + " net (float[4] x) => (int64[1] y) { [am] y = ArgMax(x) }",
-            ["--output_type=FP16"],
-            "E10055",
         ),
         (
             HEADER + " net (int32[4] x) => (int32[4] y) { y = Identity(x) }",
@@ -367,6 +461,23 @@ def test_every_unknown_operator_is_listed(refused: Callable[..., str]) -> None:
     assert "ai.onnx::17::FindMin" in out.partition("TraceBack")[2]
 
 
+def test_unknown_operators_leave_the_report_of_the_pre_check(
+    refused: Callable[..., str], folder: Path
+) -> None:
+    refused(HEADER + " net (float[1] x) => (float[1] y) { [up] z = Abs(x) [max] y = FindMax(z) }")
+    report = json.loads((folder / "check_result.json").read_text())
+    assert (report["result"], report["total"], report["pass"], report["fail"]) == ("failed", 2, 1, 1)
+    assert report["op"] == [
+        {"name": "up", "result": "success", "type": "ai.onnx::17::Abs"},
+        {
+            "cause": [{"code": 1, "message": "The type is not supported."}],
+            "name": "max",
+            "result": "failed",
+            "type": "ai.onnx::17::FindMax",
+        },
+    ]
+
+
 def test_a_shape_that_depends_on_constants_alone_is_fine(compile_text: Callable[..., OmFile]) -> None:
     text = (
         HEADER
@@ -383,7 +494,8 @@ def test_a_static_model(compile_text: Callable[..., OmFile]) -> None:
     assert [(t.name, t.dtype, t.format, t.dims, t.size) for t in om.outputs] == [
         ("act:0:y", 0, 2, (2, 3), 24)
     ]
-    assert (om.batch_gears, om.gear_output_dims) == ((), ())
+    assert (om.gears, om.gear_input_dims, om.gear_output_dims, om.dynamic) == (None, (), (), False)
+    assert om.input_order == ("x",)
     assert om.weight_size == 4 * 3 * 2  # halves
     assert om.memory_size > 0
     assert "--soc_version=Ascend310P3" in om.atc_cmdline
@@ -391,7 +503,8 @@ def test_a_static_model(compile_text: Callable[..., OmFile]) -> None:
 
 def test_gears_keep_the_users_order(compile_text: Callable[..., OmFile]) -> None:
     om = compile_text(NET, "--input_shape=x:-1,4", "--dynamic_batch_size=2,8,1")
-    assert om.batch_gears == (2, 8, 1)
+    assert om.gears == Gears(GearKind.BATCH, ((2,), (8,), (1,)))
+    assert om.gear_input_dims == (((2, 4),), ((8, 4),), ((1, 4),))
     assert om.gear_output_dims == (((2, 3),), ((8, 3),), ((1, 3),))
     assert [(t.name, t.dims, t.size) for t in om.inputs] == [
         ("x", (-1, 4), 128),

@@ -4,7 +4,7 @@ import contextlib
 
 import onnx
 import pytest
-from ascend_emulator.protobuf import Message, WireError, fields, signed, varints
+from ascend_emulator.protobuf import Message, WireError, fields, float32, signed, varints
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +65,17 @@ def test_broken_messages_are_wire_errors(data: bytes) -> None:
 def test_fixed_size_numbers_are_read() -> None:
     data = b"\x09" + (7).to_bytes(8, "little") + b"\x15" + (9).to_bytes(4, "little")
     assert list(fields(memoryview(data))) == [(1, 7), (2, 9)]
+
+
+@given(st.floats(width=32, allow_nan=False))
+def test_floats_come_back_and_another_implementation_reads_them(number: float) -> None:
+    written = bytes(Message().single(2, number))
+    ((field, bits),) = fields(memoryview(written))
+    assert isinstance(bits, int)
+    assert (field, float32(bits)) == (2, number)
+    assert onnx.AttributeProto.FromString(written).f == number
+
+
+def test_a_float_past_32_bits_is_refused() -> None:
+    with pytest.raises(OverflowError):
+        Message().single(2, 1e39)

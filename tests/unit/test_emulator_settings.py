@@ -1,5 +1,7 @@
 """Settings of the emulated node, and which devices a process sees."""
 
+import json
+
 import pytest
 from ascend_emulator.codes import Failure
 from ascend_emulator.settings import read_settings, visible_devices
@@ -18,6 +20,7 @@ def test_defaults() -> None:
         1,
     )
     assert (settings.timing, settings.values, settings.times) == ("functional", "exact", "")
+    assert settings.faults == ""
 
 
 def test_an_alias_is_resolved() -> None:
@@ -39,6 +42,7 @@ def test_an_alias_is_resolved() -> None:
         ("ASCEND_EMULATOR_RUN_MODE", "2"),
         ("ASCEND_EMULATOR_TIMING", "fast"),
         ("ASCEND_EMULATOR_VALUES", "cheap"),
+        ("ASCEND_EMULATOR_FAULTS", "malloc:nth=0"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_rule(variable: str, value: str) -> None:
@@ -52,6 +56,21 @@ def test_a_wrong_value_is_named_with_its_rule(variable: str, value: str) -> None
 def test_cheap_values_need_modelled_timing() -> None:
     settings = read_settings({"ASCEND_EMULATOR_VALUES": "cheap", "ASCEND_EMULATOR_TIMING": "modelled"})
     assert settings.values == "cheap"
+
+
+def test_what_cards_take_over_is_what_later_clients_must_ask_for() -> None:
+    settings = read_settings(
+        {"ASCEND_EMULATOR_SOC": "Ascend910", "ASCEND_EMULATOR_FAULTS": "execute:nth=3;lost"}
+    )
+    assert settings.of_cards() == {
+        "soc": "Ascend910A",
+        "run_mode": 1,
+        "timing": "functional",
+        "values": "exact",
+        "times": "",
+        "faults": "execute:nth=3;lost",
+    }
+    assert json.loads(json.dumps(settings.of_cards())) == settings.of_cards()
 
 
 @given(

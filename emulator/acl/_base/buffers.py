@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ascend_emulator.client import handles
+from ascend_emulator.client import datasets, handles
 from ascend_emulator.client.calling import (
     function,
     ret,
@@ -29,7 +29,7 @@ def create_data_buffer(address: int, size: int) -> int:
 @function("k", ret)
 def destroy_data_buffer(buffer: int) -> int:
     """End a data buffer, never the memory it names."""
-    handles.remove(buffer, DataBuffer)
+    datasets.destroy_buffer(buffer)
     return 0
 
 
@@ -54,6 +54,5 @@ def get_data_buffer_size_v2(buffer: int) -> int:
 @function("kkk", ret)
 def update_data_buffer(buffer: int, address: int, size: int) -> int:
     """Let a data buffer name other memory."""
-    holder = handles.get(buffer, DataBuffer)
-    holder.address, holder.size = address, size
+    handles.get(buffer, DataBuffer).update(address, size)
     return 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-from ascend_emulator.client import models, process
+from ascend_emulator.client import config_files, models, process
 from ascend_emulator.client.calling import (
     function,
     nothing,
@@ -14,8 +11,6 @@ from ascend_emulator.client.calling import (
     value_ret,
 )
 from ascend_emulator.codes import (
-    INVALID_FILE,
-    PARSE_FILE,
     REPEAT_FINALIZE,
     REPEAT_INITIALIZE,
     Failure,
@@ -44,7 +39,7 @@ def init(config_path: str = "") -> int:
         _references += 1
         raise Failure(REPEAT_INITIALIZE, "EE1001: acl is initialised already.")
     if config_path:
-        _check_config(config_path)
+        config_files.check(config_path)
     _references, _finalized = 1, False
     models.set_executor(ready=True)
     return 0
@@ -99,16 +94,3 @@ def _finalize() -> None:
         raise Failure(REPEAT_FINALIZE)
     _references, _finalized = 0, True
     models.set_executor(ready=False)
-
-
-def _check_config(path: str) -> None:
-    try:
-        text = Path(path).read_text()
-    except OSError as error:
-        raise Failure(
-            INVALID_FILE, f"EH0003: the config file {path!r} cannot be read: {error.strerror}."
-        ) from error
-    try:
-        json.loads(text or "{}")
-    except ValueError as error:
-        raise Failure(PARSE_FILE, f"EH0004: the config file {path!r} is no JSON: {error}.") from error

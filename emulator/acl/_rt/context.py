@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ascend_emulator.client import process
 from ascend_emulator.client.calling import function, last_code, ret, value_ret
+from ascend_emulator.codes import RT_PARAM_INVALID
 
 __all__ = [
     "create_context",
@@ -14,6 +15,8 @@ __all__ = [
     "peek_at_last_error",
     "set_context",
 ]
+
+_LEVELS = (0, 1)
 
 
 @function("i", value_ret)
@@ -50,11 +53,11 @@ def ctx_get_current_default_stream() -> tuple[int, int]:
 
 @function("i", ret)
 def peek_at_last_error(level: int) -> int:
-    """The thread's last error code."""
-    return last_code(clear=False)
+    """The thread's last error code; levels 0 (thread) and 1 (context) are one here."""
+    return last_code(clear=False) if level in _LEVELS else RT_PARAM_INVALID
 
 
 @function("i", ret)
 def get_last_error(level: int) -> int:
-    """The thread's last error code, which is cleared."""
-    return last_code(clear=True)
+    """The thread's last error code, which is cleared; levels 0 (thread) and 1 (context) are one here."""
+    return last_code(clear=True) if level in _LEVELS else RT_PARAM_INVALID

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ascend_emulator.client import process
-from ascend_emulator.client.calling import function, ret, two_values_ret, value_ret
-from ascend_emulator.codes import INVALID_PARAM, Failure
+from ascend_emulator.client import devices, process, streams
+from ascend_emulator.client.calling import dict_ret, function, ret, two_values_ret, value_ret
 
 __all__ = [
     "device_can_access_peer",
@@ -13,15 +12,18 @@ __all__ = [
     "device_get_stream_priority_range",
     "get_device",
     "get_device_count",
+    "get_device_info",
+    "get_device_sat_mode",
+    "get_device_utilization_rate",
     "get_primary_ctx_state",
     "get_run_mode",
     "query_device_status",
     "reset_device",
     "reset_device_force",
     "set_device",
+    "set_device_sat_mode",
 ]
 
-_LEAST_PRIORITY, _GREATEST_PRIORITY = 7, 0
 _DEVICE_NORMAL, _DEVICE_ABNORMAL = 0, 1
 
 
@@ -66,37 +68,62 @@ def get_run_mode() -> tuple[int, int]:
 
 @function("i", value_ret)
 def query_device_status(device_id: int) -> tuple[int, int]:
-    """`(status, ret)`: 0 normal, 1 when the card of an open device has gone."""
-    process.check_ordinal(device_id)
-    device = process.open_device(device_id)
-    return _DEVICE_NORMAL if device is None or device.link.alive() else _DEVICE_ABNORMAL, 0
+    """`(status, ret)`: 0 normal, 1 when the device is lost."""
+    return _DEVICE_ABNORMAL if process.is_abnormal(device_id) else _DEVICE_NORMAL, 0
+
+
+@function("i", dict_ret)
+def get_device_utilization_rate(device_id: int) -> tuple[dict[str, int], int]:
+    """`(dict, 0)` in percent; -1 for what cannot be told, which is all of it for a device that is not there."""
+    return devices.utilization(device_id), 0
+
+
+@function("II", value_ret)
+def get_device_info(device_id: int, attribute: int) -> tuple[int, int]:
+    """`(value, ret)`; the value is cut to 32 bits, as the binding does."""
+    value = devices.information(device_id, attribute) & 0xFFFF_FFFF
+    return value - (value >> 31 << 32), 0
+
+
+@function("i", ret)
+def set_device_sat_mode(mode: int) -> int:
+    """Choose what becomes of overflows: 0 saturation, 1 infinity and NaN; makes no difference here."""
+    devices.set_saturation_mode(mode)
+    return 0
+
+
+@function("", value_ret)
+def get_device_sat_mode() -> tuple[int, int]:
+    """`(mode, ret)`."""
+    return devices.saturation_mode(), 0
 
 
 @function("ii", value_ret)
 def device_can_access_peer(device_id: int, peer_id: int) -> tuple[int, int]:
     """`(0 or 1, ret)`."""
-    process.check_ordinal(device_id)
-    process.check_ordinal(peer_id)
-    return int(device_id != peer_id), 0
+    devices.check_peers(device_id, peer_id)
+    return 1, 0
 
 
 @function("iI", ret)
 def device_enable_peer_access(peer_id: int, flags: int) -> int:
     """Allow copies to another device, which the emulator always does."""
-    return _check_peer(peer_id)
+    devices.check_peer_of_current(peer_id, flags)
+    return 0
 
 
 @function("i", ret)
 def device_disable_peer_access(peer_id: int) -> int:
     """Undo `device_enable_peer_access`."""
-    return _check_peer(peer_id)
+    devices.check_peer_of_current(peer_id)
+    return 0
 
 
 @function("", two_values_ret)
 def device_get_stream_priority_range() -> tuple[int, int, int]:
     """`(least, greatest, ret)`."""
     process.current()
-    return _LEAST_PRIORITY, _GREATEST_PRIORITY, 0
+    return streams.LEAST_PRIORITY, streams.GREATEST_PRIORITY, 0
 
 
 @function("i", two_values_ret)
@@ -105,10 +132,3 @@ def get_primary_ctx_state(device_id: int) -> tuple[int, int, int]:
     process.check_ordinal(device_id)
     device = process.open_device(device_id)
     return int(device is not None and device.primary is not None), 0, 0
-
-
-def _check_peer(peer_id: int) -> int:
-    process.check_ordinal(peer_id)
-    if process.current().device.ordinal == peer_id:
-        raise Failure(INVALID_PARAM, f"EH0001: device {peer_id} is the current one, no peer.")
-    return 0

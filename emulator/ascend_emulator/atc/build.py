@@ -2,141 +2,46 @@
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
 import onnx
 
-from ascend_emulator.atc import network, trial
+from ascend_emulator.atc import (
+    aipp_config,
+    aipp_network,
+    describe,
+    gear_options,
+    inspect,
+    network,
+    outputs,
+    precheck,
+    trial,
+)
+from ascend_emulator.atc.describe import Network
 from ascend_emulator.atc.errors import AtcError, not_emulated
+from ascend_emulator.atc.modes import Tool
 from ascend_emulator.atc.network import Input
+from ascend_emulator.atc.paths import reason_of
 from ascend_emulator.atc.request import Request
-from ascend_emulator.atc.shapes import parse_gears
-from ascend_emulator.dtypes import BY_ONNX, DType
-from ascend_emulator.om import SHAPE_INPUT, OmFile, TensorInfo, write_om
-from ascend_emulator.precision import Precision, PrecisionError, apply_precision
+from ascend_emulator.atc.trial import Dims
+from ascend_emulator.gears import GearKind
+from ascend_emulator.om import OmFile, StaticAipp, write_om
+from ascend_emulator.precision import PrecisionError, apply_precision
 
-_INT32 = 3
-_ND = 2
-_FORMAT_OF_RANK = {("NCHW", 4): 0, ("NCDHW", 5): 30}
 _OPSETS = (11, 18)
 """What ATC documents (facts §1.3). Exporters are past it; what the runtime runs is taken, with a warning."""
 
-
-def _format(input_format: str, rank: int) -> int:
-    """ACL number of an input's layout: `--input_format` where the rank fits it, ND elsewhere."""
-    return _FORMAT_OF_RANK.get((input_format, rank), _ND)
+_SUFFIX = ".om"
 
 
-def _stored_bytes(dtype: DType, elements: int, precision: Precision) -> int:
-    half = precision is Precision.FP16 and dtype.name == "FLOAT"
-    return elements * (2 if half else dtype.itemsize)
-
-
-def _weight_bytes(model: onnx.ModelProto, precision: Precision) -> int:
-    """Bytes of the weights as the card would hold them: halves when it computes in FP16."""
-    return sum(
-        _stored_bytes(BY_ONNX[tensor.data_type], math.prod(tensor.dims), precision)
-        for tensor in model.graph.initializer
-        if tensor.data_type in BY_ONNX
-    )
-
-
-def _memory_bytes(model: onnx.ModelProto, inputs: Sequence[Input], gear: int, precision: Precision) -> int:
-    """The most bytes of inner tensors that live at once, in node order, each until its last reader.
-
-    Tensors whose shape inference does not tell count as nothing.
-    """
-    fixed = onnx.shape_inference.infer_shapes(trial.at_gear(model, inputs, gear), data_prop=True).graph
-    sizes = {}
-    for value in fixed.value_info:
-        kind = value.type.tensor_type
-        dims = [dim.dim_value for dim in kind.shape.dim]
-        if kind.elem_type in BY_ONNX:
-            sizes[value.name] = _stored_bytes(BY_ONNX[kind.elem_type], math.prod(dims), precision)
-    last = {name: place for place, node in enumerate(fixed.node) for name in node.input}
-    live = peak = 0
-    for place, node in enumerate(fixed.node):
-        live += sum(sizes.get(name, 0) for name in node.output)
-        peak = max(peak, live)
-        ending = {name for name in (*node.input, *node.output) if last.get(name, place) == place}
-        live -= sum(sizes.get(name, 0) for name in ending)
-    return peak
-
-
-def _describe(
-    model: onnx.ModelProto,
-    request: Request,
-    inputs: Sequence[Input],
-    outputs: Sequence[network.Output],
-    data: bytes,
-) -> OmFile:
-    """Run the network at every gear and write down what it takes and gives; `build` adds the tool's name."""
-    gears = parse_gears(request.gears) if request.gears else ()
-    largest = max(gears, default=1)
-    needed = sum(entry.bytes_at(largest) for entry in inputs)
-    if needed > request.soc.memory_bytes:
-        raise AtcError(
-            "E19999",
-            f"The inputs take {needed} bytes at the largest gear; {request.soc.name} has "
-            f"{request.soc.memory_bytes} bytes of memory.",
-        )
-    types, shapes = trial.run(model, data, inputs, gears or (1,))
-    described = [
-        TensorInfo(
-            entry.name,
-            entry.dtype.acl,
-            _format(request.input_format, len(entry.dims)),
-            entry.dims,
-            entry.bytes_at(largest),
-        )
-        for entry in inputs
-    ]
-    if gears:
-        described.append(TensorInfo(SHAPE_INPUT, _INT32, _ND, (1,), np.dtype(np.int32).itemsize))
-    at_largest = shapes[gears.index(largest) if gears else 0]
-    return OmFile(
-        name=request.name,
-        soc_version=request.soc.name,
-        atc_cmdline="",
-        atc_version="",
-        toolchain="",
-        inputs=tuple(described),
-        outputs=tuple(
-            TensorInfo(output.name, dtype.acl, _ND, dims, math.prod(dims) * dtype.itemsize)
-            for output, dtype, dims in zip(outputs, types, at_largest, strict=True)
-        ),
-        batch_gears=gears,
-        gear_output_dims=shapes if gears else (),
-        memory_size=_memory_bytes(model, inputs, largest, request.precision),
-        weight_size=_weight_bytes(model, request.precision),
-        network=data,
-    )
-
-
-def build(request: Request, command_line: str, version: str) -> list[str]:
-    """Compile the model and write the `.om`, last and in one go.
-
-    Args:
-        request: checked options.
-        command_line: recorded in the file.
-        version: of the emulator, recorded as the tool's.
-
-    Returns:
-        Warnings to print after success.
-
-    Raises:
-        AtcError: the model cannot be compiled, or the file cannot be written.
-    """
-    model = network.load(request.model)
-    network.check_graph(model)
-    inputs = network.set_inputs(model, request)
-    outputs = network.set_outputs(model, request.out_nodes)
-    network.lift_constants(model)
+def _apply_precision(model: onnx.ModelProto, request: Request) -> frozenset[str]:
     try:
-        apply_precision(model, request.precision, clip_weights=request.clip_weights)
+        return apply_precision(
+            model, request.precision, clip_weights=request.clip_weights, exceptions=request.exceptions
+        )
     except PrecisionError as error:
         # A network that is wrong in itself hides its types; then that is what must be told.
         trial.load(network.serialize(model, request.model))
@@ -144,19 +49,146 @@ def build(request: Request, command_line: str, version: str) -> list[str]:
             f"--precision_mode_v2={request.precision.value} for this model: {error}",
             "Use --precision_mode_v2=origin.",
         ) from error
-    outputs = network.cast_outputs(model, outputs, request.output_type)
+
+
+def _check_aipp(
+    block: aipp_config.Block, entry: Input, shapes: Sequence[tuple[int, ...]], request: Request
+) -> None:
+    if entry.name in request.fp16_inputs:
+        raise AtcError("E10034", entry.name)
+    if request.input_format != "NCHW":
+        reason = "With --insert_op_conf it must be NCHW."
+        raise AtcError("E10001", request.input_format, "--input_format", reason)
+    if len(entry.dims) != 4:
+        raise AtcError("E10052", f"input '{entry.name}' has {len(entry.dims)} dimensions, an image has 4")
+    if entry.ranges:
+        raise AtcError(
+            "E10052", f"input '{entry.name}' has ranges, an input with static AIPP has a fixed shape"
+        )
+    for dims in shapes:
+        aipp_network.check(block, entry, dims, request.soc)
+
+
+def _insert_aipp(
+    model: onnx.ModelProto, inputs: tuple[Input, ...], shapes: tuple[Dims, ...], request: Request
+) -> tuple[tuple[Input, ...], tuple[Dims, ...], tuple[StaticAipp, ...]]:
+    """Put the preprocessing of `--insert_op_conf` in front of the network; inputs and shapes become those."""
+    if not request.aipp:
+        return inputs, shapes, ()
+    resolutions = request.gear_kind is GearKind.IMAGE_SIZE
+    blocks = aipp_config.load(request.aipp, len(inputs), resolution_gears=resolutions)
+    new, found = list(inputs), [list(each) for each in shapes]
+    for block in blocks:
+        place = block.rank
+        _check_aipp(block, inputs[place], [each[place] for each in shapes], request)
+        new[place] = aipp_network.insert(model, block, inputs[place], network.opset(model))
+        for each in found:
+            each[place] = block.pixels.memory_dims(aipp_network.image_dims(block, each[place]))
+    aipps = tuple(
+        StaticAipp(block.rank, block.settings) for block in sorted(blocks, key=lambda block: block.rank)
+    )
+    return tuple(new), tuple(tuple(each) for each in found), aipps
+
+
+def _prepare(request: Request) -> Network:
+    """Read the model and make the network of it that the card will run."""
+    chosen = outputs.parse_out_nodes(request.out_nodes)
+    network.check_layouts(request.hw_outputs, "is_output_adjust_hw_layout")
+    model = network.load(request.model)
+    network.check_graph(model)
+    precheck.run(model, request.precheck, always=False)
+    inputs = network.set_inputs(model, request)
+    wanted = outputs.parse_output_type(request.output_type, chosen)
+    made = outputs.set_outputs(model, chosen)
+    gears = gear_options.parse(request.gear_kind, request.gear_text) if request.gear_kind else None
+    shapes: tuple[Dims, ...]
+    if gears:
+        shapes = describe.gear_shapes(inputs, gears, tuple(request.shapes))
+    elif any(entry.ranges for entry in inputs):
+        shapes = ()
+    else:
+        shapes = (tuple(entry.dims for entry in inputs),)
+    network.lift_constants(model)
+    narrow = _apply_precision(model, request)
+    made = outputs.cast_outputs(model, made, wanted)
+    inputs, shapes, aipps = _insert_aipp(model, inputs, shapes, request)
     data = network.serialize(model, request.model)
-    om = _describe(model, request, inputs, outputs, data)
-    om = replace(om, atc_cmdline=command_line, atc_version=version, toolchain=f"ascend-emulator {version}")
-    content = write_om(om, tuple(request.shapes))
+    return Network(model, data, inputs, made, gears, shapes, aipps, narrow)
+
+
+def _output_path(output: Path, om: OmFile) -> Path:
+    """Where the file goes: a model of dynamic shape has its host in the name (facts §1.10).
+
+    ATC puts it before the first `.om` of the whole path, also where that is in a folder's name.
+    """
+    if not om.host:
+        return output
+    head, suffix, tail = str(output).partition(_SUFFIX)
+    return Path(f"{head}_{om.host}{suffix}{tail}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write the file in one go: a reader sees the old one or the new one."""
+    part = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
     try:
-        request.output.write_bytes(content)
+        if path.exists() and not path.is_file():
+            # Such as /dev/null or a pipe: there is no file to replace.
+            path.write_bytes(content)
+            return
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
-        raise AtcError("E13004", request.output, f"[Error {error.errno}] {error.strerror}") from error
+        raise AtcError("E13004", path, reason_of(error)) from error
+
+
+def _opset_warning(model: onnx.ModelProto) -> list[str]:
     number = network.opset(model)
-    if not _OPSETS[0] <= number <= _OPSETS[1]:
-        return [
-            f"Warning: the model is of opset {number}; ATC documents {_OPSETS[0]} to {_OPSETS[1]}, "
-            "so a real one may refuse it."
-        ]
-    return []
+    if _OPSETS[0] <= number <= _OPSETS[1]:
+        return []
+    return [
+        f"Warning: the model is of opset {number}; ATC documents {_OPSETS[0]} to {_OPSETS[1]}, "
+        "so a real one may refuse it."
+    ]
+
+
+def check_only(request: Request) -> None:
+    """Run the pre-check of `--mode=3`, which writes its report and nothing else.
+
+    Raises:
+        AtcError: the model cannot be read, or holds operators that ATC does not know.
+    """
+    model = network.load(request.model)
+    network.check_graph(model)
+    precheck.run(model, request.precheck, always=True)
+
+
+def build(request: Request, tool: Tool) -> list[str]:
+    """Compile the model and write the `.om`, last and in one go.
+
+    Args:
+        request: checked options.
+        tool: this run of `atc`, recorded in the file.
+
+    Returns:
+        Warnings to print after success.
+
+    Raises:
+        AtcError: the model cannot be compiled, or the file cannot be written.
+    """
+    prepared = _prepare(request)
+    om, warnings = describe.describe(request, prepared)
+    om = replace(
+        om,
+        atc_cmdline=tool.command_line,
+        atc_version=tool.version,
+        toolchain=f"ascend-emulator {tool.version}",
+    )
+    content = write_om(om, compress=request.compress)
+    tool.duration.wait(len(prepared.model.graph.node), tool.began)
+    _write(_output_path(request.output, om), content)
+    if request.show_info:
+        print(inspect.model_info(content), end="")
+    return [*_opset_warning(prepared.model), *warnings]

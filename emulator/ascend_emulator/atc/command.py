@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 
-from ascend_emulator.atc.errors import AtcError
+from ascend_emulator.atc import compile_time, modes
+from ascend_emulator.atc.errors import AtcError, Layout
 from ascend_emulator.atc.options import CommandLineError, HelpWanted, parse, usage
-from ascend_emulator.atc.request import check
 
 START = "ATC start working now, please wait for a moment."
 SUCCESS = "ATC run success, welcome to the next use."
@@ -29,6 +30,7 @@ FAILED = 255
 _DISTRIBUTION = "ascend-emulator"
 _CANN_VARIABLES = ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "ASCEND_TOOLKIT_HOME")
 _FORCE = "ASCEND_EMULATOR_FORCE"
+_LAYOUT = "ASCEND_EMULATOR_CANN"
 
 
 def _refuse_beside_cann(environment: Mapping[str, str]) -> None:
@@ -41,6 +43,15 @@ def _refuse_beside_cann(environment: Mapping[str, str]) -> None:
             cause="The models it makes run on the emulated card only.",
             solution=f"Use CANN's own atc, unset it, or set {_FORCE}=1 to run the emulated one anyway.",
         )
+
+
+def _layout(environment: Mapping[str, str]) -> Layout:
+    """Of which CANN the error reports look."""
+    text = environment.get(_LAYOUT, "") or Layout.CANN_8_5.value
+    known = [layout.value for layout in Layout]
+    if text not in known:
+        raise AtcError("E10055", f"{_LAYOUT} is {text!r}, it must be one of {', '.join(known)}")
+    return Layout(text)
 
 
 def _fail(report: str) -> int:
@@ -59,8 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, or 255 after any failure.
     """
     given_arguments = sys.argv[1:] if arguments is None else list(arguments)
+    began = time.monotonic()
+    layout = Layout.CANN_8_5
     print(START, flush=True)
     try:
+        layout = _layout(os.environ)
         given = parse(given_arguments)
     except HelpWanted:
         print(usage(version(_DISTRIBUTION)), end="")
@@ -69,21 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return _fail(UNRECORDED)
     except AtcError as error:
-        return _fail(error.report(datetime.now()))
+        return _fail(error.report(datetime.now(), layout))
     try:
         _refuse_beside_cann(os.environ)
-        request = check(given)
-        # Imported late: onnx and its runtime take longer to load than a wrong option takes to find.
-        from ascend_emulator.atc.build import build
-
-        warnings = build(request, " ".join([sys.argv[0], *given_arguments]), version(_DISTRIBUTION))
+        duration = compile_time.parse(os.environ.get(compile_time.VARIABLE, ""))
+        tool = modes.Tool(" ".join([sys.argv[0], *given_arguments]), version(_DISTRIBUTION), began, duration)
+        warnings = modes.run(given, tool)
     except AtcError as error:
         print("...")
-        return _fail(error.report(datetime.now()))
+        return _fail(error.report(datetime.now(), layout))
     except Exception as error:  # noqa: BLE001 - a model can be broken in more ways than are foreseen; all of them are told
         traceback.print_exc()
         print("...")
-        return _fail(AtcError("E19999", f"{type(error).__name__}: {error}").report(datetime.now()))
+        return _fail(AtcError("E19999", f"{type(error).__name__}: {error}").report(datetime.now(), layout))
     print("...")
     print(SUCCESS)
     for warning in warnings:

@@ -1,8 +1,9 @@
 """The errors ATC reports, by code, and how a report looks.
 
 Titles and message templates are interface: tools find the cause in a log by them (facts/atc_om_soc.md §2.2,
-§2.4). Causes and solutions are worded here. A report has the layout of CANN 8.5 and later: code and message
-on the first line, then lines indented by eight spaces.
+§2.4; GE: error_registry.cc). Causes and solutions are worded here. A report has the layout of CANN 8.5 and
+later, code and message on the first line, then lines indented by eight spaces; the layouts of CANN 7 and 5
+can be asked for.
 """
 
 from __future__ import annotations
@@ -10,8 +11,17 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 _INDENT = " " * 8
+
+
+class Layout(Enum):
+    """Of which CANN a report looks (facts §2.2); the value is what names it."""
+
+    CANN_5 = "5"
+    CANN_7 = "7"
+    CANN_8_5 = "8.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,16 @@ KINDS = {
         "-1 in --input_shape.",
         solution="Keep -1 at the first axis and give the other axes their sizes.",
     ),
+    "E10019": _Kind(
+        _GEARS,
+        "When --dynamic_image_size is included, only the height and width axes can be -1 in --input_shape.",
+        solution="Write -1 at height and width of a 4-D input and give the other axes their sizes.",
+    ),
+    "E10020": _Kind(
+        _GEARS,
+        "Value {} for parameter --dynamic_image_size is invalid.",
+        solution='Give each profile a height and a width: "h1,w1;h2,w2".',
+    ),
     "E10021": _Kind(_ARGUMENT, "Path for parameter --{} is too long. Keep the length within {}."),
     "E10022": _Kind(
         _ARGUMENT,
@@ -101,6 +121,12 @@ KINDS = {
         cause="The first axis of every input in --input_shape is a fixed number.",
         solution="Write -1 there to compile gears, or drop --dynamic_batch_size to compile that one shape.",
     ),
+    "E10032": _Kind("Config_Error", "Failed to parse JSON file {}. Reason: {}."),
+    "E10034": _Kind(
+        _ARGUMENT,
+        "Nodes (for example, {}) connected to AIPP must not be of type FP16.",
+        solution="Leave the input out of --input_fp16_nodes, or out of the AIPP configuration.",
+    ),
     "E10035": _Kind(
         _GEARS,
         _GEAR_OPTIONS + " has {} profiles, which is less than the minimum {}.",
@@ -110,6 +136,13 @@ KINDS = {
         _GEARS,
         _GEAR_OPTIONS + " has {} profiles, which is greater than the maximum {}.",
         solution="Give fewer gears.",
+    ),
+    "E10037": _Kind(
+        _GEARS,
+        "The profiles configured in "
+        + _GEAR_OPTIONS
+        + " have inconsistent dimension counts. A profile has {} dimensions while another has {} dimensions.",
+        solution="Give every profile the same number of dimensions.",
     ),
     "E10038": _Kind(_GEARS, "Dimension size {} is invalid. The value must be greater than 0."),
     "E10039": _Kind(
@@ -124,10 +157,27 @@ KINDS = {
         + " argument is included, the corresponding nodes specified in --input_shape "
         "must have -1 axes and cannot have '~'.",
     ),
+    "E10041": _Kind(
+        "Invalid_Argument_Model",
+        "Failed to load the model from {}.",
+        solution="Check that the file is whole and a model that atc made.",
+    ),
+    "E10047": _Kind(_ARGUMENT, "--{} and --{} are mutually exclusive.", solution="Keep one."),
+    "E10048": _Kind(
+        _SHAPE,
+        "Value {} for parameter --input_shape_range or dynamic_inputs_shape_range is invalid. Reason: {}. The "
+        "value must be formatted as {}.",
+    ),
     "E10049": _Kind(
         _SHAPE,
         "Dimension count {} configured in --input_shape does not match dimension count {} of the node.",
     ),
+    "E10050": _Kind(
+        _SHAPE,
+        "Current dimension size {} is not in the range of {}-{} specified by --input_shape.",
+        solution="Widen the range to what the model fixes, or export the model with an open axis.",
+    ),
+    "E10052": _Kind(_ARGUMENT, "AIPP configuration is invalid. Reason: {}."),
     "E10054": _Kind(
         _ARGUMENT,
         "The required parameter {} for ATC is empty. Another possible reason is that the values of some "
@@ -136,6 +186,17 @@ KINDS = {
     "E10055": _Kind("Not_Supported", "The operation is not supported. Reason: {}."),
     "E10056": _Kind(
         _ARGUMENT, "Cannot configure both parameters {} and {} simultaneously.", solution="Keep one."
+    ),
+    "E10057": _Kind(
+        _ARGUMENT,
+        "--{} and --{} can only be used together.",
+        solution="With --mode=6 give --om and no other option of a model.",
+    ),
+    "E10058": _Kind(_ARGUMENT, "Parameter {} is not configured or is empty.", solution="Give it a value."),
+    "E10410": _Kind(
+        "File_Operation_Error_File_Not_Exist",
+        "File {} does not exist.",
+        solution="Check the path, and where it starts: a relative one starts at the working directory.",
     ),
     "E13000": _Kind(
         "File_Operation_Error_Path",
@@ -150,23 +211,29 @@ KINDS = {
         "Failed to parse file {}.",
         solution="Check that the file is whole and of the framework that --framework names.",
     ),
+    "E13009": _Kind(
+        "Invalid_Argument_Operator_Name",
+        "Operator {} already exists in the graph. Ensure that operator names are unique.",
+    ),
+    "E13010": _Kind(
+        "Not_Supported_Operator",
+        "No operator plugin is registered for Op: {}, optype: {}.",
+        solution="Replace the operator, or export the model without it.",
+    ),
     "E13015": _Kind(
         "File_Operation_Error_Invalid_File_Size",
         "File {} has a size of {}, which is out of valid range (0, {}].",
     ),
+    "E13025": _Kind("Invalid_Argument_Input_Tensor", "Input tensor is invalid. Reason: {}."),
     "E14001": _Kind(
         "Invalid_Argument_Operator_Compilation_Parameter",
         "Argument {} for Op {} with optype {} is invalid. Reason: {}.",
         solution="Check the operator's inputs at this shape; a constant may hold another batch size.",
     ),
     "E16001": _Kind(_ONNX, "The model has no {} node."),
-    "E16002": _Kind(
-        _ONNX,
-        "No ONNX parser is registered for optype {}.",
-        solution="Replace the operator, or export the model without it.",
-    ),
     "E16004": _Kind(_ONNX, "ONNX model has no graph.", solution="Check that the file is an ONNX model."),
     "E19999": _Kind("Inner_Error", "{}"),
+    "E20003": _Kind(_ARGUMENT, "Configuration file {} for parameter {} has invalid content. Reason: {}."),
     "E20101": _Kind(
         _ARGUMENT,
         "Value {} for parameter {} is invalid. Reason: {}.",
@@ -175,6 +242,12 @@ KINDS = {
     "E20103": _Kind(
         _ARGUMENT, "Value {} for parameter {} is invalid. The value must be in the range of (0, {}]."
     ),
+    "E21001": _Kind(
+        "File_Operation_Error_Open",
+        "Failed to open file {}.",
+        solution="Check the path, and where it starts: a relative one starts at the working directory.",
+    ),
+    "E21002": _Kind("File_Operation_Error_Read", "Failed to read file {}. Reason: {}."),
     "EZ3003": _Kind(
         "Unsupported_Operator",
         "No supported Ops kernel and engine are found for [{}], optype [{}].",
@@ -207,22 +280,31 @@ class AtcError(Exception):
         self.trace = trace
         super().__init__(f"{code}: {self.message}")
 
-    def report(self, now: datetime) -> str:
+    def report(self, now: datetime, layout: Layout = Layout.CANN_8_5) -> str:
         """The text on standard output, ending in a newline.
 
         Args:
             now: local time that stands in the first line.
+            layout: whose looks it has.
         """
         stamp = (
             now.strftime("%Y-%m-%d-%H:%M:%S.") + f"{now.microsecond // 1000:03d}.{now.microsecond % 1000:03d}"
         )
-        lines = [f"[PID: {os.getpid()}] {stamp} {self.title}({self.code}): {self.message}"]
+        process = f"[PID: {os.getpid()}] {stamp}"
+        lines = [
+            {
+                Layout.CANN_5: f"{self.code}: {self.message}",
+                Layout.CANN_7: f"{self.code}: {process} {self.message}",
+                Layout.CANN_8_5: f"{process} {self.title}({self.code}): {self.message}",
+            }[layout]
+        ]
         if self.cause:
             lines.append(f"{_INDENT}Possible Cause: {self.cause}")
         if self.solution:
             lines.append(f"{_INDENT}Solution: {self.solution}")
         if self.trace:
-            lines.append("TraceBack (most recent call last):")
+            heading = "TraceBack (most recent call last):"
+            lines.append(heading if layout is Layout.CANN_8_5 else _INDENT + heading)
             lines += [_INDENT + message for message in self.trace]
         return "\n".join(lines) + "\n"
 

@@ -7,8 +7,7 @@ functions, constants among the weights, the inputs and outputs of the `.om` in i
 
 from __future__ import annotations
 
-import math
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,39 +19,35 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 
 from ascend_emulator.atc.errors import AtcError, not_emulated
 from ascend_emulator.atc.request import Request
+from ascend_emulator.atc.shape_ranges import LOWEST, Range, Ranges
 from ascend_emulator.atc.shapes import Shapes
 from ascend_emulator.dtypes import BY_ONNX, DType
+from ascend_emulator.gears import GearKind
 
 LARGEST_MODEL = (1 << 31) - 1
 """Bytes: a protobuf message cannot be larger."""
 
 _BATCH_NAME = "ascend_batch"
-_FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+_IMAGE_NAMES = ("ascend_height", "ascend_width")
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of the network: its shape has -1 where the gear goes."""
+    """One input of the network.
+
+    Attributes:
+        name: in the model.
+        dtype: of its elements in memory.
+        dims: its shape in memory, -1 where a gear or a range leaves it open.
+        ranges: lowest and highest size of each axis of an input of truly dynamic shape; () of every other.
+        image: with AIPP the image's n, h, w and c, which is the shape a caller is told first; () without.
+    """
 
     name: str
     dtype: DType
     dims: tuple[int, ...]
-
-    def at(self, gear: int) -> tuple[int, ...]:
-        """The shape at a gear."""
-        return tuple(gear if dim < 0 else dim for dim in self.dims)
-
-    def bytes_at(self, gear: int) -> int:
-        """Size in bytes at a gear."""
-        return math.prod(self.at(gear)) * self.dtype.itemsize
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One output: the tensor in the network and its name in the `.om`, `node:index:tensor`."""
-
-    tensor: str
-    name: str
+    ranges: tuple[Range, ...] = ()
+    image: tuple[int, ...] = ()
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -101,32 +96,15 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def check_graph(model: onnx.ModelProto) -> None:
-    """What ATC's parser requires of a graph.
+    """What ATC's parser requires of a graph, its operators apart.
 
     Raises:
-        AtcError: E16001 no input or no output; E16002 an operator no standard opset has.
+        AtcError: E16001 no input or no output.
     """
     if not real_inputs(model):
         raise AtcError("E16001", "input")
     if not model.graph.output:
         raise AtcError("E16001", "output")
-    versions = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    unknown: list[str] = []
-    graphs = [model.graph]
-    while graphs:
-        for node in graphs.pop().node:
-            domain = node.domain or "ai.onnx"
-            version = versions.get(domain, 0)
-            if domain != "ai.onnx" or not onnx.defs.has(node.op_type, version):
-                optype = f"{domain}::{version}::{node.op_type}"
-                if optype not in unknown:
-                    unknown.append(optype)
-            for attribute in node.attribute:
-                graphs += [attribute.g] if attribute.HasField("g") else []
-                graphs += attribute.graphs
-    if unknown:
-        follow = tuple(AtcError("E16002", optype).message for optype in unknown[1:])
-        raise AtcError("E16002", unknown[0], trace=follow)
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -160,7 +138,7 @@ def _dtype(value: onnx.ValueInfoProto) -> DType:
     return BY_ONNX[number]
 
 
-def _check_names(model: onnx.ModelProto, names: Shapes, option: str) -> None:
+def _check_names(model: onnx.ModelProto, names: Iterable[str], option: str) -> None:
     inputs = {value.name for value in real_inputs(model)}
     inner = {name for node in model.graph.node for name in (node.name, *node.output)} - {""}
     inner |= {tensor.name for tensor in model.graph.initializer}
@@ -170,6 +148,45 @@ def _check_names(model: onnx.ModelProto, names: Shapes, option: str) -> None:
             raise AtcError("E10017" if name in inner else "E10016", name, option, solution=solution)
 
 
+def _check_rank(given: int, declared: tuple[int, ...] | None, name: str) -> None:
+    if declared is not None and given != len(declared):
+        raise AtcError("E10049", given, len(declared), cause=f"Input '{name}' is of another rank.")
+
+
+def _fixed_dims(name: str, declared: tuple[int, ...] | None, shapes: Shapes) -> tuple[int, ...]:
+    """The shape that the options or the model give; -1 only where the options put one for the gears."""
+    dims = shapes.get(name, declared)
+    if dims is not None:
+        _check_rank(len(dims), declared, name)
+    if dims is None or (name not in shapes and -1 in dims):
+        told = "unknown" if dims is None else ",".join(map(str, dims))
+        reason = f"the shape of input '{name}' contains -1. Set --input_shape to specify its shape."
+        raise AtcError("E10001", told, "--input_shape", reason)
+    return dims
+
+
+def _ranges_of(name: str, place: int, declared: tuple[int, ...] | None, ranges: Ranges) -> tuple[Range, ...]:
+    """The ranges that the options give an input, or that its open axes leave."""
+    given = ranges.by_name.get(name)
+    if given is None and ranges.by_place:
+        if place >= len(ranges.by_place):
+            reason = f"input {place} has no shape, --input_shape gives {len(ranges.by_place)}"
+            raise AtcError("E13025", reason)
+        given = ranges.by_place[place]
+    if given is None:
+        if declared is None:
+            reason = f"the rank of input '{name}' is unknown. Set --input_shape to specify its shape."
+            raise AtcError("E10001", "unknown", "--input_shape", reason)
+        return tuple((LOWEST, -1) if dim < 0 else (dim, dim) for dim in declared)
+    _check_rank(len(given), declared, name)
+    for dim, (lowest, highest) in zip(declared or (), given, strict=False):
+        if dim >= 0 and (dim < lowest or -1 < highest < dim):
+            raise AtcError(
+                "E10050", dim, lowest, highest, cause=f"Input '{name}' has that size in the model."
+            )
+    return given
+
+
 def set_inputs(model: onnx.ModelProto, request: Request) -> tuple[Input, ...]:
     """Give every input its shape, and make FP16 what `--input_fp16_nodes` names.
 
@@ -177,38 +194,31 @@ def set_inputs(model: onnx.ModelProto, request: Request) -> tuple[Input, ...]:
     those of another batch.
 
     Raises:
-        AtcError: E10016/E10017 a name that is no input; E10049 another rank; E10001 a shape that stays open.
+        AtcError: E10016/E10017 a name that is no input; E10049 another rank; E10050 a size outside its range;
+            E10001 a shape that stays open; E13025 an input without ranges; E10005 or E10055 an input in a
+            layout of the hardware.
     """
-    _check_names(model, request.shapes, "input_shape")
-    _check_names(model, dict.fromkeys(request.fp16_inputs, ()), "input_fp16_nodes")
+    ranges = request.ranges
+    _check_names(model, request.shapes if ranges is None else ranges.by_name, "input_shape")
+    _check_names(model, request.fp16_inputs, "input_fp16_nodes")
+    check_layouts(request.hw_inputs, "is_input_adjust_hw_layout")
     values = real_inputs(model)
     inputs = []
-    for value in values:
+    for place, value in enumerate(values):
         dtype, declared = _dtype(value), _declared(value)
-        dims = request.shapes.get(value.name, declared)
-        if dims is not None and declared is not None and len(dims) != len(declared):
-            raise AtcError(
-                "E10049", len(dims), len(declared), cause=f"Input '{value.name}' is of another rank."
-            )
-        if dims is None or (value.name not in request.shapes and -1 in dims):
-            told = "unknown" if dims is None else ",".join(map(str, dims))
-            reason = f"the shape of input '{value.name}' contains -1. Set --input_shape to specify its shape."
-            raise AtcError("E10001", told, "--input_shape", reason)
+        spans: tuple[Range, ...] = ()
+        if ranges is None:
+            dims = _fixed_dims(value.name, declared, request.shapes)
+        else:
+            spans = _ranges_of(value.name, place, declared, ranges)
+            dims = tuple(low if low == high else -1 for low, high in spans)
         if value.name in request.fp16_inputs:
             if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
                 raise not_emulated(f"--input_fp16_nodes for input '{value.name}' of type {dtype.name}")
             _feed_half(model.graph, value)
             dtype = _dtype(value)
-        shape = value.type.tensor_type.shape
-        shape.ClearField("dim")
-        for dim in dims:
-            if dim < 0:
-                shape.dim.add().dim_param = _BATCH_NAME
-            else:
-                shape.dim.add().dim_value = dim
-        # A scalar's shape has no dims, yet must be there: without it the rank would be open.
-        value.type.tensor_type.shape.SetInParent()
-        inputs.append(Input(value.name, dtype, dims))
+        _write_dims(value, dims, request.gear_kind)
+        inputs.append(Input(value.name, dtype, dims, spans if -1 in dims else ()))
     kept = list(values)
     del model.graph.input[:]
     model.graph.input.extend(kept)
@@ -216,71 +226,56 @@ def set_inputs(model: onnx.ModelProto, request: Request) -> tuple[Input, ...]:
     return tuple(inputs)
 
 
-def _rename_reads(graph: onnx.GraphProto, old: str, new: str) -> None:
+def check_layouts(text: str, option: str) -> None:
+    """Check an option that puts tensors into the layout of the hardware.
+
+    Raises:
+        AtcError: E10005 neither true nor false; E10055 true, which is not emulated.
+    """
+    for value in map(str.strip, text.split(",") if text else ()):
+        if value not in ("true", "false"):
+            raise AtcError("E10005", value, option)
+        if value == "true":
+            raise not_emulated(f"--{option}={text}", "Leave the tensors in the layout of the model.")
+
+
+def _write_dims(value: onnx.ValueInfoProto, dims: tuple[int, ...], kind: GearKind | None) -> None:
+    """Write a shape into the network: open axes get a name, the same where a gear makes them the same."""
+    shape = value.type.tensor_type.shape
+    shape.ClearField("dim")
+    images = iter(_IMAGE_NAMES)
+    for axis, dim in enumerate(dims):
+        if dim >= 0:
+            shape.dim.add().dim_value = dim
+        elif kind is GearKind.BATCH:
+            shape.dim.add().dim_param = _BATCH_NAME
+        elif kind is GearKind.IMAGE_SIZE:
+            shape.dim.add().dim_param = next(images)
+        else:
+            shape.dim.add().dim_param = f"{value.name}_{axis}"
+    # A scalar's shape has no dims, yet must be there: without it the rank would be open.
+    shape.SetInParent()
+
+
+def rename_reads(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Let every node, those of subgraphs too, read another tensor in place of one."""
     for node in graph.node:
         for place, name in enumerate(node.input):
             if name == old:
                 node.input[place] = new
         for attribute in node.attribute:
             for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                _rename_reads(inner, old, new)
+                rename_reads(inner, old, new)
 
 
 def _feed_half(graph: onnx.GraphProto, value: onnx.ValueInfoProto) -> None:
     """Make an input FP16; the network goes on in float32, as it was written."""
     wide = f"{value.name}__float"
-    _rename_reads(graph, value.name, wide)
+    rename_reads(graph, value.name, wide)
     graph.node.insert(
         0, onnx.helper.make_node("Cast", [value.name], [wide], name=wide, to=onnx.TensorProto.FLOAT)
     )
     value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-
-
-def _producers(model: onnx.ModelProto) -> dict[str, tuple[str, int]]:
-    """Tensor to the node that makes it and the place among that node's outputs."""
-    found = {name: (name, 0) for name in [value.name for value in real_inputs(model)]}
-    found |= {tensor.name: (tensor.name, 0) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        found |= {name: (node.name, place) for place, name in enumerate(node.output) if name}
-    return found
-
-
-def set_outputs(model: onnx.ModelProto, out_nodes: tuple[str, ...]) -> tuple[Output, ...]:
-    """Choose the outputs: the model's own, or those of `--out_nodes` in its order.
-
-    An item is `node:index` or the name of a tensor (facts §1.7). Output types and shapes are left to
-    inference.
-
-    Raises:
-        AtcError: E10016 no such node or tensor; E10001 both styles in one list.
-    """
-    producers = _producers(model)
-    by_node = {place: tensor for tensor, place in producers.items()}
-    tensors = [value.name for value in model.graph.output]
-    if out_nodes:
-        tensors, styles = [], set()
-        for item in out_nodes:
-            node, _, index = item.rpartition(":")
-            named = (node, int(index)) if re.fullmatch("[0-9]{1,9}", index) else None
-            if named in by_node:
-                tensors.append(by_node[named])
-            elif item in producers:
-                tensors.append(item)
-            else:
-                raise AtcError("E10016", item, "out_nodes")
-            styles.add(named in by_node)
-        if len(styles) > 1:
-            reason = "Nodes with an index and names of tensors cannot be mixed."
-            raise AtcError("E10001", ";".join(out_nodes), "--out_nodes", reason)
-    for tensor in tensors:
-        if tensor not in producers:
-            raise AtcError("E16001", tensor, cause="The graph names an output that no node makes.")
-    del model.graph.output[:]
-    for tensor in tensors:
-        model.graph.output.add().name = tensor
-    return tuple(
-        Output(tensor, f"{producers[tensor][0]}:{producers[tensor][1]}:{tensor}") for tensor in tensors
-    )
 
 
 def lift_constants(model: onnx.ModelProto) -> None:
@@ -312,33 +307,6 @@ def _constant(attribute: onnx.AttributeProto) -> np.ndarray[Any, Any] | None:
             return np.array(attribute.ints, np.int64)
     # Sparse and string constants stay nodes.
     return None
-
-
-def cast_outputs(model: onnx.ModelProto, outputs: tuple[Output, ...], output_type: str) -> tuple[Output, ...]:
-    """Cast every output to FP32 or FP16 (`--output_type`); their names in the `.om` stay.
-
-    Raises:
-        AtcError: E10055 an output that is not of floating point.
-    """
-    if not output_type:
-        return outputs
-    target = onnx.TensorProto.FLOAT16 if output_type == "FP16" else onnx.TensorProto.FLOAT
-    inferred = onnx.shape_inference.infer_shapes(model).graph.output
-    types = {value.name: value.type.tensor_type.elem_type for value in inferred}
-    cast = []
-    for output in outputs:
-        if types[output.tensor] not in _FLOATS:
-            kind = onnx.TensorProto.DataType.Name(types[output.tensor])
-            raise not_emulated(f"--output_type={output_type} for output '{output.tensor}' of type {kind}")
-        tensor = f"{output.tensor}__{output_type.lower()}"
-        model.graph.node.append(
-            onnx.helper.make_node("Cast", [output.tensor], [tensor], name=tensor, to=target)
-        )
-        cast.append(Output(tensor, output.name))
-    del model.graph.output[:]
-    for output in cast:
-        model.graph.output.add().name = output.tensor
-    return tuple(cast)
 
 
 def serialize(model: onnx.ModelProto, path: Path) -> bytes:

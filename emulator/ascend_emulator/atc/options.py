@@ -2,8 +2,8 @@
 
 Names, defaults and value ranges are those of ATC (facts/atc_om_soc.md §1.1-1.9). Each option says what the
 emulator does with it. `EMULATED`: it changes the result as on ATC. `HARMLESS`: it is checked and otherwise
-ignored, because it cannot change what the model computes. `REFUSED`: any other value than the default ends
-the run.
+ignored, because it cannot change what the model computes; the `.om` records it. `REFUSED`: any other value
+than the default ends the run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ _E, _H, _R = Use.EMULATED, Use.HARMLESS, Use.REFUSED
 
 _GENERAL = (
     Option(
-        "mode", _E, "0: make an .om; no other mode is emulated", "0", ("0", "1", "3", "30", "5", "6", "7")
+        "mode",
+        _E,
+        "0: make an .om; 1: a model as JSON; 3: pre-check; 6: show an .om; 5, 7 and 30 are not emulated",
+        "0",
+        ("0", "1", "3", "30", "5", "6", "7"),
     ),
     Option("raw_ge_options", _R, "JSON file of graph engine options"),
     Option(
@@ -60,43 +64,47 @@ _GENERAL = (
 _INPUT = (
     Option("model", _E, "model file"),
     Option("weight", _H, "weight file of a Caffe model; ATC ignores it for ONNX"),
-    Option("om", _R, "model file of modes 1, 5 and 6"),
+    Option("om", _E, "model file of modes 1 and 6"),
     Option(
         "framework", _E, "framework of the model; 5: ONNX, no other is emulated", "-1", ("0", "1", "3", "5")
     ),
     Option("input_format", _E, "layout of the inputs: NCHW, ND or NCDHW for ONNX"),
-    Option("input_shape", _E, 'shapes of the inputs: "name:n,c,h,w;name2:..."'),
-    Option("input_hint_shape", _R, "shape hints of a dynamic-shape model"),
-    Option("input_shape_range", _R, "deprecated; shape ranges of a dynamic-shape model"),
+    Option("input_shape", _E, 'shapes or ranges of the inputs: "name:n,c,h,w;name2:1~4,-1"'),
+    Option("input_hint_shape", _H, "shape hints of a dynamic-shape model: speed, not results"),
+    Option("input_shape_range", _E, 'deprecated; shape ranges: "name:[1~4,3];name2:[-1]"'),
     Option("dynamic_batch_size", _E, 'batch gears: "1,4,8"'),
-    Option("dynamic_image_size", _R, 'image size gears: "h1,w1;h2,w2"'),
-    Option("dynamic_dims", _R, 'gears of any axes: "a,b;c,d"'),
+    Option("dynamic_image_size", _E, 'image size gears: "h1,w1;h2,w2"'),
+    Option("dynamic_dims", _E, 'gears of any axes: "a,b;c,d"'),
     Option("input_fp16_nodes", _E, 'inputs that become FP16: "in1;in2"'),
-    Option("is_input_adjust_hw_layout", _R, "inputs in NC1HWC0"),
-    Option("insert_op_conf", _R, "AIPP file"),
+    Option("is_input_adjust_hw_layout", _E, "inputs in NC1HWC0; true is not emulated"),
+    Option("insert_op_conf", _E, "AIPP file; static AIPP alone is emulated"),
     Option("op_name_map", _R, "operator names of Caffe"),
     Option("enable_scope_fusion_passes", _R, "scope fusion of TensorFlow"),
     Option("singleop", _R, "operators to compile one by one"),
 )
 _OUTPUT = (
     Option("output", _E, "path of the .om without its suffix"),
-    Option("output_type", _E, "data type of all outputs: FP32 or FP16"),
+    Option(
+        "output_type",
+        _E,
+        'data type of the outputs: FP32, FP16, UINT8 or INT8, or "node:0:FP16;node2:0:FP32"',
+    ),
     Option("out_nodes", _E, 'outputs: "node:index;node:index" or names of tensors'),
-    Option("is_output_adjust_hw_layout", _R, "outputs in NC1HWC0"),
-    Option("check_report", _H, "file of the pre-check, which mode 0 does not write", "check_result.json"),
-    Option("json", _R, "JSON file of modes 1 and 5"),
-    Option("dump_mode", _R, "shapes in the JSON of mode 1", "0", _SWITCH),
+    Option("is_output_adjust_hw_layout", _E, "outputs in NC1HWC0; true is not emulated"),
+    Option("check_report", _E, "file of the pre-check", "check_result.json"),
+    Option("json", _E, "JSON file of mode 1"),
+    Option("dump_mode", _E, "1: with inferred shapes in the JSON of mode 1", "0", _SWITCH),
     Option("external_weight", _R, "weights in files of their own", "0", ("0", "1", "2")),
     Option("save_original_model", _R, "also write the model before optimisation", neutral=("false",)),
-    Option("display_model_info", _R, "print the model's resources at the end", "0", _SWITCH),
-    Option("host_env_os", _H, "system of the host; matters for dynamic-shape models only"),
-    Option("host_env_cpu", _H, "processor of the host; matters for dynamic-shape models only"),
+    Option("display_model_info", _E, "print the model's resources at the end", "0", _SWITCH),
+    Option("host_env_os", _E, "system of the host; matters for dynamic-shape models only"),
+    Option("host_env_cpu", _E, "processor of the host; matters for dynamic-shape models only"),
 )
 _TARGET = (
     Option("soc_version", _E, "SoC to compile for, such as Ascend310P3"),
     Option("virtual_type", _R, "build for a part of a card", "0", _SWITCH),
     Option("core_type", _H, "cores to run on", "AiCore", ("AiCore", "VectorCore")),
-    Option("aicore_num", _E, "AI cores to use; checked, and it changes no value"),
+    Option("aicore_num", _H, "AI cores to use"),
     Option("device_id", _H, "device of the caller", "0"),
     Option("target", _R, "undocumented"),
 )
@@ -132,9 +140,9 @@ _PRECISION = (
         ),
     ),
     Option("is_weight_clip", _E, "1: weights too large for FP16 become its largest", "1", _SWITCH),
-    Option("op_precision_mode", _R, "precision per operator"),
-    Option("modify_mixlist", _R, "operators of the mixed modes"),
-    Option("keep_dtype", _R, "operators that keep their type"),
+    Option("op_precision_mode", _H, "kernels per operator; see op_select_implmode"),
+    Option("modify_mixlist", _E, "operators of the mixed modes"),
+    Option("keep_dtype", _E, "operators that keep their type"),
     Option("customize_dtypes", _R, "types per operator"),
     Option("allow_hf32", _R, "HF32 for FP32 operators"),
     Option(
@@ -161,7 +169,7 @@ _TUNING = (
         _H,
         "use of the L2 buffer",
         "l2_optimize",
-        ("l1_optimize", "l2_optimize", "off_optimize"),
+        ("l1_and_l2_optimize", "l1_optimize", "l2_optimize", "off_optimize"),
     ),
     Option("enable_small_channel", _H, "speed of the first convolution", "0", _SWITCH),
     Option(
@@ -184,9 +192,9 @@ _TUNING = (
         "export_compile_stat", _H, "statistics file, which the emulator does not write", "1", ("0", "1", "2")
     ),
     Option("multi_stream_parallel_mode", _H, "streams of the model"),
-    Option("static_model_ops_lower_limit", _H, "split of dynamic-shape models, which are not emulated"),
+    Option("static_model_ops_lower_limit", _H, "split of dynamic-shape models"),
     Option("h2d_overlapped_with_compute", _R, "copies overlapped by the model", neutral=("0",)),
-    Option("enable_attr_compression", _H, "how attributes are written in the .om", "true", ("false", "true")),
+    Option("enable_attr_compression", _E, "how attributes are written in the .om", "true", ("false", "true")),
     Option("cluster_config", _R, "several devices"),
     Option("hccl_sub_comm_config", _R, "several devices"),
     Option("build_config", _R, "advanced build"),
@@ -249,6 +257,18 @@ class Given:
     def __getitem__(self, name: str) -> str:
         """The value of an option, its default when it was not given."""
         return self._values.get(name, OPTIONS[name].default)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the option was given."""
+        return name in self._values
+
+    def harmless(self) -> tuple[tuple[str, str], ...]:
+        """The options that were taken without effect and have another value than their default."""
+        return tuple(
+            (option.name, self[option.name])
+            for option in OPTIONS.values()
+            if option.use is Use.HARMLESS and self[option.name] != option.default
+        )
 
     def refused(self) -> list[str]:
         """The refused options that were given a value other than their default, in ATC's order of options."""

@@ -3,13 +3,19 @@
 This is what stands for GE's shape inference and kernel compilation: a model that cannot run is refused here,
 with the operator's name, and the shapes of the outputs are those that came out. Constants that fix another
 batch size than the gear's (in `Reshape` or `Expand`) fail here, as they do in ATC (facts/atc_om_soc.md §1.6).
+
+A network of truly dynamic shape has no sizes that it must run at. The runtime must take it, so its operators
+have kernels and its types fit; it is then tried at sizes within its ranges, the lowest first, but a try that
+fails says only that the size was a bad guess.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -89,20 +95,32 @@ def output_types(session: onnxruntime.InferenceSession) -> tuple[DType, ...]:
     return tuple(types)
 
 
-def _check_fixed_shapes(model: onnx.ModelProto, inputs: Sequence[Input], gear: int) -> None:
-    """Refuse shapes that depend on values: such a model would be one of truly dynamic shape in ATC.
+Dims = tuple[tuple[int, ...], ...]
+"""Shapes of all inputs, or of all outputs."""
+
+_GUESSES = (1, 16, 64)
+"""Sizes that open axes are tried at, within their ranges."""
+
+
+def follows_values(model: onnx.ModelProto, dims: Dims) -> str:
+    """Whether a shape depends on values: such a model is one of truly dynamic shape in ATC.
 
     What depends on constants alone folds away, so the graph is looked at after the runtime has folded it.
+
+    Returns:
+        The operator that does it, or nothing.
+
+    Raises:
+        AtcError: the runtime does not take the network at that shape; see `load`.
     """
     if not any(node.op_type in _DATA_DEPENDENT for node in model.graph.node):
-        return
-    fixed = at_gear(model, inputs, gear)
+        return ""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory(prefix="atc") as folder:
         folded = Path(folder) / "folded.onnx"
         options.optimized_model_filepath = str(folded)
-        load(fixed.SerializeToString(), options)
+        load(at_dims(model, dims).SerializeToString(), options)
         graph = onnx.load(folded).graph
     # The runtime leaves these operators in the graph even where all they read is constant.
     constants = {"", *(tensor.name for tensor in graph.initializer)}
@@ -110,30 +128,28 @@ def _check_fixed_shapes(model: onnx.ModelProto, inputs: Sequence[Input], gear: i
         if constants.issuperset(node.input):
             constants.update(node.output)
         elif node.op_type in _DATA_DEPENDENT:
-            raise not_emulated(
-                f"shapes that depend on values (node '{node.name}', {node.op_type})",
-                "Compute this part outside the model.",
-            )
+            return f"node '{node.name}', {node.op_type}"
+    return ""
 
 
-def at_gear(model: onnx.ModelProto, inputs: Sequence[Input], gear: int) -> onnx.ModelProto:
+def at_dims(model: onnx.ModelProto, dims: Dims) -> onnx.ModelProto:
     """A copy of the network with fixed input shapes."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
-    for value, description in zip(fixed.graph.input, inputs, strict=True):
-        for dim, size in zip(value.type.tensor_type.shape.dim, description.at(gear), strict=True):
+    for value, sizes in zip(fixed.graph.input, dims, strict=True):
+        for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
             dim.dim_value = size
     return fixed
 
 
-Dims = tuple[tuple[int, ...], ...]
-
-
 def _output_dims(
-    session: onnxruntime.InferenceSession, inputs: Sequence[Input], gear: int, value: int
+    session: onnxruntime.InferenceSession, inputs: Sequence[Input], dims: Dims, value: int
 ) -> Dims:
     """Dims of the outputs after a run on inputs that hold one value everywhere."""
-    feed = {entry.name: np.full(entry.at(gear), value, entry.dtype.numpy) for entry in inputs}
+    feed = {
+        entry.name: np.full(sizes, value, entry.dtype.numpy)
+        for entry, sizes in zip(inputs, dims, strict=True)
+    }
     try:
         results = session.run(None, feed)
     except RUNTIME_ERRORS as error:
@@ -141,60 +157,119 @@ def _output_dims(
     return tuple(tuple(map(int, result.shape)) for result in results)
 
 
-def _dims_at(session: onnxruntime.InferenceSession, inputs: Sequence[Input], gear: int) -> Dims:
-    """Dims of the outputs at a gear, from zeros: as indices they are always right.
+def _dims_at(session: onnxruntime.InferenceSession, inputs: Sequence[Input], dims: Dims) -> Dims:
+    """Dims of the outputs for the inputs' dims, from zeros: as indices they are always right.
 
     Ones are tried when zeros fail, since a model may divide by an integer that it is given.
     """
     try:
-        return _output_dims(session, inputs, gear, 0)
+        return _output_dims(session, inputs, dims, 0)
     except AtcError as error:
         try:
-            return _output_dims(session, inputs, gear, 1)
+            return _output_dims(session, inputs, dims, 1)
         except AtcError:
             raise error from None
 
 
-def _check_same_dims(
-    session: onnxruntime.InferenceSession, inputs: Sequence[Input], gear: int, dims: Dims
-) -> None:
-    """Refuse a model whose output dims are given to it as numbers: other integers must give the same dims."""
+def _given_as_numbers(
+    session: onnxruntime.InferenceSession, inputs: Sequence[Input], dims: Dims, found: Dims
+) -> str:
+    """Whether output dims are given to the model as numbers: other integers must give the same dims."""
     if all(entry.dtype.numpy.startswith("float") for entry in inputs):
-        return
+        return ""
     try:
-        other = _output_dims(session, inputs, gear, 1)
+        other = _output_dims(session, inputs, dims, 1)
     except AtcError:
         # Ones need not be legal, as indices of an axis of one are not; then nothing is learned.
-        return
-    if other != dims:
-        raise not_emulated(
-            f"shapes that depend on values (outputs of {list(dims)} for zeros, {list(other)} for ones)",
-            "Make the shape a constant of the model.",
-        )
+        return ""
+    return "" if other == found else f"outputs of {list(found)} for zeros, {list(other)} for ones"
 
 
-def run(
-    model: onnx.ModelProto, data: bytes, inputs: Sequence[Input], gears: Sequence[int]
-) -> tuple[tuple[DType, ...], tuple[Dims, ...]]:
-    """Run the network at every gear.
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came out.
+
+    Attributes:
+        types: element types of the outputs.
+        dims: `[shape tried][output]`; `[0]` alone, with -1 for what is open, of a model of dynamic shape.
+        moving: what makes a shape depend on values; empty where nothing does.
+        warning: why no size that was tried ran, of a model of dynamic shape.
+    """
+
+    types: tuple[DType, ...]
+    dims: tuple[Dims, ...]
+    moving: str = ""
+    warning: str = ""
+
+
+def run(model: onnx.ModelProto, data: bytes, inputs: Sequence[Input], tried: Sequence[Dims]) -> Result:
+    """Run the network at fixed shapes.
 
     Args:
         model: the network.
         data: the same, serialized.
         inputs: of the network, in order.
-        gears: batch sizes; one of any value for a static network.
-
-    Returns:
-        Element types of the outputs, and their dims as `[gear][output]`.
+        tried: shapes of the inputs, for each gear; one of a static network.
 
     Raises:
         AtcError: EZ3003 an operator without a kernel; E14001 one that refuses its inputs; E19999 any other
-            refusal of the runtime; E10055 what is not emulated.
+            refusal of the runtime; E10055 an output that is not emulated.
     """
     session = load(data)
     types = output_types(session)
-    _check_fixed_shapes(model, inputs, max(gears))
-    dims = tuple(_dims_at(session, inputs, gear) for gear in gears)
-    smallest = min(gears)
-    _check_same_dims(session, inputs, smallest, dims[list(gears).index(smallest)])
-    return types, dims
+    smallest = min(range(len(tried)), key=lambda place: sum(map(math.prod, tried[place])))
+    moving = follows_values(model, tried[smallest])
+    dims = tuple(_dims_at(session, inputs, shapes) for shapes in tried)
+    moving = moving or _given_as_numbers(session, inputs, tried[smallest], dims[smallest])
+    return Result(types, dims, moving)
+
+
+def _guesses(inputs: Sequence[Input]) -> list[Dims]:
+    """Shapes within the ranges: all open axes at the same guess, as far as each range allows."""
+    found = []
+    for guess in _GUESSES:
+        shapes = tuple(
+            tuple(
+                max(low, guess if high < 0 else min(guess, high))
+                for low, high in entry.ranges or [(dim, dim) for dim in entry.dims]
+            )
+            for entry in inputs
+        )
+        if shapes not in found:
+            found.append(shapes)
+    return found
+
+
+def run_dynamic(data: bytes, inputs: Sequence[Input]) -> Result:
+    """Try a network of truly dynamic shape within its ranges.
+
+    Args:
+        data: the network, serialized.
+        inputs: of the network, in order.
+
+    Returns:
+        Outputs whose dims are those that the runtime infers, -1 where it leaves one open.
+
+    Raises:
+        AtcError: as `run`, but not for an operator that refuses its inputs.
+    """
+    session = load(data)
+    types = output_types(session)
+    warning, ranks = "", None
+    for shapes in _guesses(inputs):
+        try:
+            ranks = tuple(map(len, _dims_at(session, inputs, shapes)))
+        except AtcError as error:
+            warning = warning or error.message
+            continue
+        warning = ""
+        break
+    dims = tuple(
+        tuple(dim if isinstance(dim, int) else -1 for dim in output.shape) for output in session.get_outputs()
+    )
+    if ranks is not None:
+        # Where the runtime cannot infer even the rank, it says that there are no axes.
+        dims = tuple(
+            each if len(each) == rank else (-1,) * rank for each, rank in zip(dims, ranks, strict=True)
+        )
+    return Result(types, (dims,), warning=warning)

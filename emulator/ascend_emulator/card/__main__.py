@@ -20,6 +20,9 @@ from typing import Any
 _FIRST_CLIENT_S = 10.0
 """The client that starts a card connects before the card runs; if it died in between, nobody comes."""
 
+_LOST_CHECK_S = 10.0
+"""A lost card outlives its clients; this often it looks whether its runtime folder is still there."""
+
 
 def main(arguments: list[str]) -> None:
     """Run one card until its last client is gone.
@@ -57,14 +60,15 @@ class _Card:
         self._place = Place(Path(described["folder"]), described["number"])
         self._wake, self._left = os.pipe()
         self._ports: set[Port] = set()
-        settings = described["settings"]
-        self._machine = Machine(Settings(**{**settings, "soc": find_soc(settings["soc"])}), self._leave)
+        told = described["settings"]
+        settings = Settings(**{**told, "soc": find_soc(told["soc"])})
+        self._machine = Machine(self._place.number, settings, self._leave, self._end_unless_joined)
 
     def run(self) -> None:
         timeout: float | None = _FIRST_CLIENT_S
         while True:
             ready, _, _ = select.select([self._listener.fileno(), self._wake], [], [], timeout)
-            timeout = None
+            timeout = _LOST_CHECK_S if self._machine.faults.lost else None
             if self._listener.fileno() in ready:
                 self._accept()
                 continue
@@ -90,6 +94,8 @@ class _Card:
 
         if not self._place.socket.exists():
             os._exit(0)  # somebody removed the runtime folder: nobody can join any more
+        if self._machine.faults.lost:
+            return  # a lost card stays lost, also to the processes that come next
         with locked(self._place):
             joined, _, _ = select.select([self._listener], [], [], 0)
             if not joined:

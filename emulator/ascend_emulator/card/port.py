@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from struct import Struct
+from typing import TYPE_CHECKING, Any
 
-from ascend_emulator import wire
+from ascend_emulator import libc, wire
 from ascend_emulator.arena import Arena
+from ascend_emulator.card.desks.callbacks import CallbackDesk
+from ascend_emulator.card.desks.control import ControlDesk
 from ascend_emulator.card.desks.events import EventDesk
+from ascend_emulator.card.desks.journal import JournalDesk
 from ascend_emulator.card.desks.memory import MemoryDesk
 from ascend_emulator.card.desks.models import ModelDesk
+from ascend_emulator.card.desks.sharing import SharingDesk
 from ascend_emulator.card.desks.streams import StreamDesk
+from ascend_emulator.card.journal import Journal
 from ascend_emulator.card.streams import Group, Stream
 from ascend_emulator.codes import RT_PARAM_INVALID, Failure
 from ascend_emulator.wire import Op
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from ascend_emulator.card.machine import Machine
 
 _MAX_FDS = 4
+_PEER = Struct("iII")  # struct ucred
 
 
 class Port:
@@ -33,6 +42,11 @@ class Port:
         closed: whether the client has gone.
         streams: its streams by the number it gave them.
         groups: its contexts by the number it gave them.
+        hung: its streams whose task never ends.
+        callbacks: its desk for callbacks.
+        journal: its tasks, for its profiler.
+        leaving: whether it leaves the device and waits for its work: then what can never go on is given up.
+        pid: the process that connected.
     """
 
     def __init__(self, machine: Machine, link: socket.socket) -> None:
@@ -40,19 +54,32 @@ class Port:
         self.closed = False
         self.streams: dict[int, Stream] = {}
         self.groups: dict[int, Group] = {}
+        self.hung: set[Stream] = set()
+        self.leaving = False
+        self.journal = Journal()
+        self.pid = _PEER.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
         self._machine = machine
         self._link = link
         self._lock = machine.lock
         self._pinned: Arena | None = None
         self._channels: dict[int, socket.socket] = {}
         self._asked: dict[int, int] = {}
+        self.callbacks = CallbackDesk(self, machine)
+        self._sharing = SharingDesk(self, machine)
         self._desks: tuple[Desk, ...] = (
+            self._sharing,  # whose exports and imports end before the blocks they lie in
             MemoryDesk(self, machine),
             StreamDesk(self, machine),
             EventDesk(self, machine),
+            self.callbacks,
             ModelDesk(self, machine),
+            JournalDesk(self, machine),
+            ControlDesk(self, machine),
         )
-        self._handlers: dict[Op, Handler] = {Op.CLOSE_CHANNEL: self._close_channel}
+        self._handlers: dict[Op, Handler] = {
+            Op.CLOSE_CHANNEL: self._close_channel,
+            Op.GIVE_UP: self._acknowledge,
+        }
         self._fd_handlers: dict[Op, FdHandler] = {Op.HELLO: self._hello, Op.OPEN_CHANNEL: self._open_channel}
         for desk in self._desks:
             self._handlers.update(desk.handlers)
@@ -68,7 +95,8 @@ class Port:
                 number, channel, sequence = wire.HEADER.unpack_from(message)
                 op = Op(number)
                 if channel:
-                    self._asked[channel] = sequence
+                    with self._lock:
+                        self._asked[channel] = sequence
                 try:
                     if fds:
                         self._fd_handlers[op](channel, sequence, message, fds[0])
@@ -81,17 +109,51 @@ class Port:
         finally:
             self._link.close()
             with self._lock:
-                self.closed = True
-                for stream in self.streams.values():
+                for stream in (*self.streams.values(), *self.hung):
                     stream.abort()
+                self.closed = True
                 if not self.in_flight:
                     self._release()
+
+    def cut(self) -> None:
+        """End the connection from this side: to the client the card is gone. Under the card's lock."""
+        for end in (self._link, *self._channels.values()):
+            with suppress(OSError):  # the client has gone already
+                end.shutdown(socket.SHUT_RDWR)
+
+    def holding(self) -> dict[str, int]:
+        """What the client holds: bytes of device memory, and how many of what else. Under the card's lock."""
+        held = Counter(bytes=0, models=0, streams=0)
+        for desk in self._desks:
+            held.update(desk.holding())
+        return dict(held)
+
+    def tell(self, document: Mapping[str, Any]) -> None:
+        """Send a JSON object on the connection itself, to a peer that reads it."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._link.send(json.dumps(document).encode())
 
     def task_ended(self) -> None:
         """An engine ended one of this client's tasks. Under the card's lock."""
         self.in_flight -= 1
-        if self.closed and not self.in_flight:
-            self._release()
+        if not self.in_flight:
+            if self.closed:
+                self._release()
+            elif self.leaving:
+                self._give_up()
+
+    def leave(self) -> None:
+        """The client leaves the device: what never ends ends here. Under the card's lock."""
+        self.leaving = True
+        for hung in tuple(self.hung):
+            hung.abort()
+        if self.leaving and not self.in_flight:
+            self._give_up()
+
+    def listens(self, channel: int, sequence: int) -> bool:
+        """Whether the thread that asked a question on a channel still waits for the answer, as far as is known."""
+        # A thread waits for one thing at a time: an answer to anything but its latest question comes after a time-out.
+        return self._asked.get(channel) == sequence
 
     def reply(
         self, channel: int, sequence: int, failure: Failure | None = None, first: int = 0, second: int = 0
@@ -102,14 +164,15 @@ class Port:
             channel: of the message; 0 when nobody waits.
             sequence: of the message.
             failure: what the call ends with, None when it went well.
-            first: first value of the answer.
-            second: its second value.
+            first: first value of the answer; the stream of a task that failed.
+            second: its second value; the number of a task that failed.
         """
         end = self._channels.get(channel)
-        # A thread waits for one thing at a time: an answer to anything but its latest question comes after a time-out.
-        if end is None or self._asked.get(channel) != sequence:
+        if end is None or not self.listens(channel, sequence):
             return
         code, text = (failure.code, failure.text) if failure else (0, "")
+        if failure:
+            first, second = failure.stream, failure.task
         message = wire.REPLY.pack(sequence, code, first, second) + text.encode()[: wire.MAX_TEXT] + b"\0"
         with suppress(
             BrokenPipeError, ConnectionResetError
@@ -125,11 +188,40 @@ class Port:
         else:
             memory = self._machine.memory
             with self._lock:
-                held = memory.blocks.holds(address, size)
-            if held:
-                return memory.arena.base + address
+                if memory.block(self, address, size) or self._sharing.is_imported(address, size):
+                    return memory.arena.base + address
+                place = self._sharing.in_window(address - wire.WINDOW, size)
+            if place is not None:
+                return place
         text = f"EZ9999: {size} bytes at wire address {address:#x} are not all in one live block the card can reach."
         raise Failure(code, text)
+
+    def move(self, target: int, source: int, size: int, code: int) -> None:
+        """Copy between two ranges that the client may use; `Failure` with `code` if it may not.
+
+        Memory that the client has registered is its own, so it is read and written through the client's memory
+        file.
+        """
+        from_host, to_host = self._is_registered(source, size), self._is_registered(target, size)
+        start = 0 if from_host else self.resolve(source, size, code)
+        to = 0 if to_host else self.resolve(target, size, code)
+        if not from_host and not to_host:
+            libc.move_freeing_gil(to, start, size)
+            return
+        transfer = libc.pread_freeing_gil if from_host else libc.pwrite_freeing_gil
+        near, far = (to, source) if from_host else (start, target)
+        done = 0
+        while done < size:
+            moved = transfer(self._sharing.host_memory, near + done, size - done, far - wire.HOST + done)
+            if moved <= 0:
+                raise Failure(code, "EZ9999: registered host memory is not there any more.")
+            done += moved
+
+    def _is_registered(self, address: int, size: int) -> bool:
+        if not address & wire.HOST or address == wire.NOWHERE:
+            return False
+        with self._lock:
+            return self._sharing.is_registered(address - wire.HOST, size)
 
     def stream(self, number: int) -> Stream:
         """The client's stream of that number.
@@ -144,20 +236,22 @@ class Port:
 
     def _hello(self, channel: int, sequence: int, message: bytes, pinned: int) -> None:
         greeting = json.loads(message[wire.HEADER.size :])
+        refusal = self._machine.admit(self, greeting["settings"])
+        if refusal is not None:
+            os.close(pinned)
+            self.tell({"refused": refusal.text, "code": refusal.code})
+            return
         facts = self._machine.facts
-        for name in ("soc", "run_mode"):
-            if greeting[name] != facts[name]:
-                os.close(pinned)
-                wanted = f"the card runs with {name} {facts[name]}, this process asks for {greeting[name]}"
-                text = f"ascend-emulator: {wanted}"
-                self._link.send(json.dumps({"refused": text}).encode())
-                return
         self._pinned = Arena(greeting["pinned_bytes"], pinned)
         socket.send_fds(self._link, [json.dumps(facts).encode()], [self._machine.memory.arena.fd])
 
     def _open_channel(self, channel: int, sequence: int, message: bytes, fd: int) -> None:
         with self._lock:
             self._channels[channel] = socket.socket(fileno=fd)
+
+    def _acknowledge(self, channel: int, sequence: int, message: bytes) -> None:
+        with self._lock:
+            self.reply(channel, sequence)
 
     def _close_channel(self, channel: int, sequence: int, message: bytes) -> None:
         with self._lock:
@@ -166,6 +260,11 @@ class Port:
         if end is not None:
             end.close()
 
+    def _give_up(self) -> None:
+        # No engine works for the client, so what its streams wait for is a callback or an event that nobody records.
+        for stream in tuple(self.streams.values()):
+            stream.abort()
+
     def _release(self) -> None:
         for desk in self._desks:
             desk.release()
@@ -173,4 +272,4 @@ class Port:
             channel.close()
         if self._pinned is not None:
             self._pinned.close()
-        self._machine.leave(self)
+        self._machine.dismiss(self)

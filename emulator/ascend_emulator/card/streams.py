@@ -1,4 +1,4 @@
-"""Streams, events and engines: what runs when.
+"""Streams: what runs when.
 
 A stream is a queue in order; engines (copy-in, copy-out, local copies, compute) run side by side, each one
 task at a time. All state here changes under one lock; only an engine's work itself runs outside it. Time
@@ -14,60 +14,66 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ascend_emulator.codes import Failure
+from ascend_emulator.card.faults import Hang
+from ascend_emulator.codes import RT_STREAM_ABORT, Failure
 
 if TYPE_CHECKING:
     from ascend_emulator.card.engines import Engine
+    from ascend_emulator.card.journal import Label
     from ascend_emulator.card.port import Port
 
 
-class Record:
-    """One recording of an event: done when the stream reaches it.
+class Item:
+    """What a stream queues. Everything is called under the card's lock."""
 
-    Attributes:
-        time_ns: `time.monotonic_ns` moment at which it was reached; 0 before.
-        stream: the stream it was recorded on.
-        arrival_ns: when the card got the command.
-        callbacks: called, under the lock, when it is reached.
+    __slots__ = ()
+
+    counts = True
+    """Whether it has a number on its stream, as what a program queues has."""
+
+    def holds(self, stream: Stream) -> bool:
+        """Whether the stream, which has got here, must wait. It calls `stream.advance` when that is over."""
+        return False
+
+    def run(self, stream: Stream) -> None:
+        """Do it: the stream has got past it."""
+        raise NotImplementedError
+
+    def drop(self, failure: Failure) -> None:
+        """Give it up: the stream never gets here, because of `failure`."""
+
+
+class Notice(Item):
+    """Tells somebody that the stream got here.
+
+    Args:
+        tell: called when it did, and when it never will unless there is `tell_dropped`.
+        tell_dropped: called with the reason when it never will.
     """
 
-    __slots__ = ("arrival_ns", "callbacks", "done", "stream", "time_ns")
+    __slots__ = ("_tell", "_tell_dropped")
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self.arrival_ns = time.monotonic_ns()
-        self.done = False
-        self.time_ns = 0
-        self.callbacks: list[Callable[[], None]] = []
+    counts = False
 
-    def reach(self, time_ns: int) -> None:
-        """Mark it done and tell whoever waits."""
-        self.done = True
-        self.time_ns = time_ns
-        callbacks, self.callbacks = self.callbacks, []
-        for callback in callbacks:
-            callback()
+    def __init__(
+        self, tell: Callable[[], object], tell_dropped: Callable[[Failure], object] | None = None
+    ) -> None:
+        self._tell = tell
+        self._tell_dropped = tell_dropped
 
+    def run(self, stream: Stream) -> None:
+        """Tell."""
+        self._tell()
 
-class Wait:
-    """A task that holds its stream until a recording is done."""
-
-    __slots__ = ("record",)
-
-    def __init__(self, record: Record) -> None:
-        self.record = record
+    def drop(self, failure: Failure) -> None:
+        """Tell why not, or as if."""
+        if self._tell_dropped is None:
+            self._tell()
+        else:
+            self._tell_dropped(failure)
 
 
-class Notice:
-    """A task that only tells somebody that the stream got here; it also runs when the stream is aborted."""
-
-    __slots__ = ("tell",)
-
-    def __init__(self, tell: Callable[[], object]) -> None:
-        self.tell = tell
-
-
-class Task:
+class Task(Item):
     """Work for an engine.
 
     Attributes:
@@ -76,16 +82,18 @@ class Task:
         duration_ns: modelled duration, asked when the task starts; None in functional timing.
         small: whether handing it to the engine's thread would take longer than doing it; never in modelled
             timing.
+        label: what it is, for the journal.
         arrival_ns: when the card got the command.
     """
 
-    __slots__ = ("arrival_ns", "duration_ns", "engine", "small", "work")
+    __slots__ = ("arrival_ns", "duration_ns", "engine", "label", "small", "work")
 
     def __init__(
         self,
         engine: Engine,
         work: Callable[[], None],
         duration_ns: Callable[[], int] | None,
+        label: Label,
         *,
         small: bool = False,
     ) -> None:
@@ -93,7 +101,12 @@ class Task:
         self.engine = engine
         self.work = work
         self.duration_ns = duration_ns
+        self.label = label
         self.arrival_ns = time.monotonic_ns()
+
+    def run(self, stream: Stream) -> None:
+        """Do it at once if it is small, else hand it to the engine."""
+        stream.start(self)
 
 
 class Group:
@@ -116,7 +129,7 @@ class Group:
         """Drop what is queued on every stream."""
         self.failure = self.failure or failure
         for stream in self.streams:
-            stream.abort()
+            stream.drop(self.failure)
 
 
 class Stream:
@@ -125,79 +138,101 @@ class Stream:
     Attributes:
         port: the client it belongs to.
         group: the context it belongs to.
+        number: the client's name for it; 0 for one that only an execution in the client's own thread has.
         clock_ns: when its last task ended.
         failure: the first failure since the last synchronise, or None.
     """
 
-    __slots__ = ("_busy", "_queue", "_waiting", "clock_ns", "failure", "group", "port")
+    __slots__ = (
+        "_busy",
+        "_dropped",
+        "_item",
+        "_queue",
+        "clock_ns",
+        "failure",
+        "group",
+        "number",
+        "port",
+    )
 
-    def __init__(self, port: Port, group: Group) -> None:
+    def __init__(self, port: Port, group: Group, number: int = 0) -> None:
         self.port = port
         self.group = group
+        self.number = number
         group.streams.add(self)
         self.clock_ns = 0
         self.failure: Failure | None = None
-        self._queue: deque[Record | Wait | Notice | Task] = deque()
+        self._queue: deque[Item] = deque()
         self._busy = False
-        self._waiting: Record | None = None
+        self._dropped = False  # whether it was aborted while its task ran
+        self._item = 0  # number of the item that the stream got to last, counted from 1
 
     @property
     def idle(self) -> bool:
         """Whether everything queued so far has ended."""
         return not self._busy and not self._queue
 
-    def add(self, item: Record | Wait | Notice | Task) -> None:
+    def add(self, item: Item) -> None:
         """Queue an item and start what can start."""
-        self._queue.append(item)
         if self.group.failure is not None:
-            self.abort()
-        else:
-            self.advance()
+            item.drop(self.group.failure)
+            return
+        self._queue.append(item)
+        self.advance()
 
     def advance(self) -> None:
         """Run what needs no engine, up to the first task that does or that waits."""
-        while self._queue and not self._busy:
-            item = self._queue[0]
-            if isinstance(item, Wait):
-                if not item.record.done:
-                    if self._waiting is not item.record:
-                        self._waiting = item.record
-                        item.record.callbacks.append(self.advance)
-                    return
-                self.clock_ns = max(self.clock_ns, item.record.time_ns)
-            self._queue.popleft()
-            if isinstance(item, Task):
-                if item.small:
-                    self._do_at_once(item)
-                    continue
-                self._busy = True
-                self.port.in_flight += 1
-                item.engine.submit(self, item)
+        queue = self._queue
+        while queue and not self._busy:
+            if queue[0].holds(self):
                 return
-            if isinstance(item, Record):
-                self.clock_ns = max(self.clock_ns, item.arrival_ns)
-                item.reach(self.clock_ns)
-            elif isinstance(item, Notice):
-                item.tell()
+            item = queue.popleft()
+            self._item += item.counts
+            item.run(self)
 
-    def _do_at_once(self, task: Task) -> None:
+    def start(self, task: Task) -> None:
+        """Do a task, or hand it to its engine."""
+        if not (task.small and task.engine.idle):
+            self._occupy()
+            task.engine.submit(self, task)
+            return
+        start_ns = time.monotonic_ns()
         try:
             task.work()
         except Failure as failure:
             self.fail(failure)
+        except Hang:
+            self._occupy()
+            self.hang()
+            return
         self.clock_ns = time.monotonic_ns()
+        task.engine.did(start_ns, self.clock_ns)
+        self.note(task, start_ns, self.clock_ns)
+
+    def note(self, task: Task, start_ns: int, end_ns: int) -> None:
+        """Let the client's journal know of a task that ended, if it asked for that."""
+        if self.port.journal.on:
+            self.port.journal.note(task, self, start_ns, end_ns)
 
     def finish(self, end_ns: int, failure: Failure | None) -> None:
         """The engine ended the task that was running."""
-        self._busy = False
+        self._busy = self._dropped = False
         self.clock_ns = end_ns
         if failure is not None:
             self.fail(failure)
         self.advance()
         self.port.task_ended()
 
+    def hang(self) -> None:
+        """The task that is running never ends: the stream stands still until it is aborted."""
+        if self._dropped or self.port.closed:
+            self.finish(time.monotonic_ns(), None)
+        else:
+            self.port.hung.add(self)
+
     def fail(self, failure: Failure) -> None:
-        """Let a failure stick until the next synchronise, or stop the context for good."""
+        """Let the failure of what the stream got to last stick until the next synchronise, or stop the context."""
+        failure.stream, failure.task = self.number, self._item
         self.failure = self.failure or failure
         if self.group.stops:
             self.group.stop(failure)
@@ -207,11 +242,22 @@ class Stream:
         failure, self.failure = self.failure or self.group.failure, None
         return failure
 
-    def abort(self) -> None:
-        """Drop what is queued. Recordings and notices among it are reached, so that nobody waits for ever."""
-        dropped, self._queue = self._queue, deque()
+    def drop(self, failure: Failure) -> None:
+        """Give up what is queued, because of `failure`; a task that runs goes on."""
+        dropped = tuple(self._queue)
+        self._queue.clear()
         for item in dropped:
-            if isinstance(item, Record):
-                item.reach(time.monotonic_ns())
-            elif isinstance(item, Notice):
-                item.tell()
+            self._item += item.counts
+            item.drop(failure)
+        self._dropped = self._busy
+
+    def abort(self) -> None:
+        """Give up what is queued, and a task that hangs."""
+        self.drop(Failure(RT_STREAM_ABORT, "EE9999: the stream was aborted before it got here."))
+        if self in self.port.hung:
+            self.port.hung.remove(self)
+            self.finish(time.monotonic_ns(), None)
+
+    def _occupy(self) -> None:
+        self._busy = True
+        self.port.in_flight += 1

@@ -1,40 +1,40 @@
-"""What a network asks of the cores, counted once at load, for the modelled timing."""
+"""What a network asks of the card, for the modelled timing."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ascend_emulator.timing import Work
-
-if TYPE_CHECKING:
-    from ascend_emulator.om import OmFile
+from ascend_emulator.clock.roofline import Work
+from ascend_emulator.dtypes import BY_ONNX
 
 _MATRIX_OPERATORS = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
 
 
-def count_work(om: OmFile) -> Work:
-    """Count floating-point operations and matrix operators at the largest gear.
+def count_work(graph: Any) -> Work:
+    """Count floating-point operations, matrix operators, and bytes of weights, inputs and outputs.
 
     A multiply and an add are two operations. Operators other than the matrix ones cost their output's
-    elements; a tensor whose shape cannot be inferred counts as nothing.
+    elements; a tensor whose shape is not known counts as nothing.
 
     Args:
-        om: a model that the emulator's atc built.
+        graph: ONNX graph with inferred shapes, at the shapes that run.
     """
-    import onnx
-
-    model = onnx.load_model_from_string(om.network)
-    rows = max(om.batch_gears, default=1)
-    for value, info in zip(model.graph.input, om.inputs, strict=False):
-        for dim, size in zip(value.type.tensor_type.shape.dim, info.dims, strict=True):
-            dim.dim_value = rows if size < 0 else size
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes: dict[str, tuple[int, ...]] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         shapes[value.name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    moved = sum(_bytes(tensor.data_type, tensor.dims) for tensor in graph.initializer)
+    moved += sum(
+        _bytes(value.type.tensor_type.elem_type, shapes[value.name])
+        for value in (*graph.input, *graph.output)
+    )
     flops = float(sum(_flops(node, shapes) for node in graph.node))
-    return Work(flops, sum(node.op_type in _MATRIX_OPERATORS for node in graph.node), rows)
+    operators = sum(node.op_type in _MATRIX_OPERATORS for node in graph.node)
+    return Work(flops, operators, float(moved))
+
+
+def _bytes(onnx_type: int, dims: Any) -> int:
+    return prod(dims) * BY_ONNX[onnx_type].itemsize if onnx_type in BY_ONNX else 0
 
 
 def _flops(node: Any, shapes: dict[str, tuple[int, ...]]) -> int:

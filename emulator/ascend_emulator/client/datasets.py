@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
+from copy import copy
+from itertools import count
 from math import prod
 
 from ascend_emulator.client import handles
@@ -22,8 +23,29 @@ _TYPE_SIZES = {dtype: size for size, dtypes in _TYPES_BY_SIZE.items() for dtype 
 _OTHER_TYPE_SIZE = 8
 
 
+class Changes:
+    """Which change of any data buffer or dataset was the last: what was worked out before it is out of date.
+
+    Attributes:
+        last: its number; another one after each change, whatever threads make them.
+    """
+
+    __slots__ = ("_numbers", "last")
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self.last = 0
+
+    def note(self) -> None:
+        """Something has changed."""
+        self.last = next(self._numbers)
+
+
+changes = Changes()
+
+
 class DataBuffer:
-    """An address and a size."""
+    """An address and a size; read them, and change them with `update` only."""
 
     __slots__ = ("address", "size")
 
@@ -31,26 +53,46 @@ class DataBuffer:
         self.address = address
         self.size = size
 
-    def write_number(self, value: int) -> None:
-        """Store an integer at the address, as int64 where that fits and as int32 else."""
-        number = ctypes.c_int64 if self.size >= ctypes.sizeof(ctypes.c_int64) else ctypes.c_int32
-        number.from_address(self.address).value = value
+    def update(self, address: int, size: int) -> None:
+        """Let it name other memory."""
+        self.address = address
+        self.size = size
+        changes.note()
 
 
 class TensorDescription:
-    """Type, shape and layout of a tensor."""
+    """Type, shape and layout of a tensor.
+
+    Attributes:
+        dtype: `aclDataType`.
+        dims: its shape as the model sees it; -1 where a dim is unknown.
+        layout: `aclFormat` as the model sees it.
+        name: of the tensor.
+        storage_dims: its shape as it lies in memory.
+        storage_layout: `aclFormat` as it lies in memory; -1 while nobody said so.
+        ranges: smallest and largest value of each dim.
+        value_ranges: smallest and largest value of each element.
+        constant_bytes: size of its constant value; 0 when it is none.
+        dynamic_input: the dynamic input of a single operator that it belongs to.
+        placement: `aclMemType` of the memory it lies in.
+    """
 
     def __init__(self, dtype: int, dims: tuple[int, ...], layout: int) -> None:
         self.dtype = dtype
         self.dims = dims
         self.layout = layout
         self.name = ""
+        self.storage_dims = dims
+        self.storage_layout = -1
+        self.ranges: tuple[tuple[int, int], ...] = ()
+        self.value_ranges: tuple[tuple[int, int], ...] = ()
+        self.constant_bytes = 0
+        self.dynamic_input = ""
+        self.placement = 0
 
     def copy(self) -> TensorDescription:
         """Another one that says the same."""
-        twin = TensorDescription(self.dtype, self.dims, self.layout)
-        twin.name = self.name
-        return twin
+        return copy(self)
 
     @property
     def elements(self) -> int:
@@ -84,6 +126,17 @@ def add_buffer(dataset: int, buffer: int) -> None:
     """
     handles.get(buffer, DataBuffer)
     handles.get(dataset, Dataset).buffers.append(buffer)
+    changes.note()
+
+
+def destroy_buffer(buffer: int) -> None:
+    """End a data buffer, never the memory it names.
+
+    Raises:
+        Failure: 100000, no data buffer.
+    """
+    handles.remove(buffer, DataBuffer)
+    changes.note()
 
 
 def destroy(dataset: int) -> None:
@@ -92,8 +145,12 @@ def destroy(dataset: int) -> None:
     Raises:
         Failure: 100000, no dataset.
     """
-    for description in handles.remove(dataset, Dataset).descriptions.values():
-        handles.remove(description, TensorDescription)
+    gone = handles.remove(dataset, Dataset)
+    changes.note()
+    for description in gone.descriptions.values():
+        # A program that ended it itself has left a dangling pointer on hardware.
+        if isinstance(handles.find(description), TensorDescription):
+            handles.remove(description, TensorDescription)
 
 
 def set_description(dataset: int, description: int, index: int) -> None:
@@ -105,12 +162,36 @@ def set_description(dataset: int, description: int, index: int) -> None:
     holder = handles.get(dataset, Dataset)
     if not 0 <= index < len(holder.buffers):
         raise Failure(INVALID_PARAM, f"EH0001: the dataset has no buffer {index}.")
-    copy = handles.add(handles.get(description, TensorDescription).copy()) if description else 0
+    twin = handles.get(description, TensorDescription).copy() if description else None
+    _keep(holder, index, twin)
+
+
+def describe(dataset: int, index: int, dtype: int, dims: tuple[int, ...], layout: int) -> None:
+    """Let a dataset describe one of its buffers, as an execution of truly dynamic shape does with its outputs.
+
+    Raises:
+        Failure: 100000, no dataset.
+    """
+    _keep(handles.get(dataset, Dataset), index, TensorDescription(dtype, dims, layout))
+
+
+def description_of(dataset: int, index: int) -> TensorDescription | None:
+    """The tensor description kept for a buffer.
+
+    Raises:
+        Failure: 100000, no dataset.
+    """
+    handle = handles.get(dataset, Dataset).descriptions.get(index, 0)
+    found = handles.find(handle)
+    return found if isinstance(found, TensorDescription) else None
+
+
+def _keep(holder: Dataset, index: int, description: TensorDescription | None) -> None:
     former = holder.descriptions.pop(index, 0)
-    if former:
+    if isinstance(handles.find(former), TensorDescription):
         handles.remove(former, TensorDescription)
-    if copy:
-        holder.descriptions[index] = copy
+    if description is not None:
+        holder.descriptions[index] = handles.add(description)
 
 
 def buffers_of(dataset: int) -> list[DataBuffer]:

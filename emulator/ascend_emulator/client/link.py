@@ -22,9 +22,10 @@ from itertools import count
 
 from ascend_emulator import libc, wire
 from ascend_emulator.arena import Arena
-from ascend_emulator.codes import RT_DEVICE_SETUP, RT_LOST_DEVICE, Failure
+from ascend_emulator.clock.links import Link as LinkTime
+from ascend_emulator.codes import RT_LOST_DEVICE, Failure
+from ascend_emulator.ranges import Ranges
 from ascend_emulator.settings import Settings
-from ascend_emulator.timing import Link as LinkTime
 from ascend_emulator.wire import Op, Way
 
 _LONGEST_ANSWER = wire.REPLY.size + wire.MAX_TEXT + 1
@@ -54,8 +55,22 @@ class _Channel:
         self._heard = ctypes.c_uint32.from_buffer(self._buffer)  # the sequence of the answer that came last
         self._poll = libc.PollEntry(self._fd, libc.POLL_IN, 0)
 
-    def receive(self, *, keep_gil: bool, timeout_ms: int | None) -> Answer | None:
-        """The answer to the command sent last; None when the time is up."""
+    def next_sequence(self) -> int:
+        """Go on to the next command; the sequence of the one before."""
+        before, self.sequence = self.sequence, self.sequence % 0xFFFFFFFF + 1
+        return before
+
+    def receive(
+        self, *, keep_gil: bool, timeout_ms: int | None = None, instead: int | None = None
+    ) -> Answer | None:
+        """The answer to the command sent last; None when the time is up.
+
+        Args:
+            keep_gil: wait with the GIL.
+            timeout_ms: how long to wait; None for ever.
+            instead: sequence of the command before, which the last one gave up: its answer if that came all the
+                same, else None.
+        """
         recv = libc.recv_keeping_gil if keep_gil else libc.recv_freeing_gil
         poll = libc.poll_keeping_gil if keep_gil else libc.poll_freeing_gil
         deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
@@ -63,7 +78,7 @@ class _Channel:
         deferred: BaseException | None = None
         # Whatever interrupts this loop, what has arrived is seen in the buffer. Answers to waits that timed out
         # earlier are passed over.
-        while in_time and self._heard.value != self.sequence:
+        while in_time and self._heard.value != self.sequence and self._heard.value != instead:
             try:
                 if deadline is not None:
                     rest_ms = max(0, round((deadline - time.monotonic()) * 1000))
@@ -80,12 +95,12 @@ class _Channel:
                 deferred = error
         if deferred is not None:
             raise deferred
-        if not in_time:
+        if not in_time or (instead is not None and self._heard.value != instead):
             return None
         _, code, first, second = wire.REPLY.unpack_from(self._buffer)
         if code:
             text = ctypes.string_at(ctypes.byref(self._buffer, wire.REPLY.size))
-            raise Failure(code, text.decode(errors="replace"))
+            raise Failure(code, text.decode(errors="replace"), first, second)
         return Answer(first, second)
 
     def __del__(
@@ -106,25 +121,29 @@ class Link:
         pinned: this process's pinned host memory, which the card maps too.
 
     Raises:
-        Failure: 507033, the card runs with other settings.
+        Failure: 507033, the card runs with other settings; 507010, it is lost.
         ConnectionError: the card ended before it answered.
         OSError: its memory cannot be mapped.
 
     Attributes:
         memory: device memory; a device pointer is an address in it.
         copy_times: modelled time of synchronous copies by way; empty in functional timing.
+        elsewhere: memory outside both arenas that the card can reach; the value is the mark of its addresses.
         lost: whether the card is known to have gone.
         closed: whether this process has left the card.
+        on_task_failure: called, in the thread that waits, when it learns that a task of a stream failed.
     """
 
     def __init__(self, end: socket.socket, settings: Settings, pinned: Arena) -> None:
         self._numbers = count(1)
         self._given_back: list[tuple[int, int]] = []
         self._local = threading.local()
+        self.on_task_failure: Callable[[Failure], None] | None = None
         self.lost = False
         self.closed = False
+        self.elsewhere: Ranges[int] = Ranges()
         self._pinned = pinned
-        greeting = {"soc": settings.soc.name, "run_mode": settings.run_mode, "pinned_bytes": pinned.size}
+        greeting = {"settings": settings.of_cards(), "pinned_bytes": pinned.size}
         message = wire.HEADER.pack(Op.HELLO, 0, 0) + json.dumps(greeting).encode()
         with end:  # which closes it, unless everything went well and it is detached
             socket.send_fds(end, [message], [pinned.fd])
@@ -133,7 +152,7 @@ class Link:
                 raise ConnectionResetError("the card ended while it started; its log lies beside its socket")
             facts = json.loads(answer)
             if "refused" in facts:
-                raise Failure(RT_DEVICE_SETUP, facts["refused"])
+                raise Failure(facts["code"], facts["refused"])
             os.set_inheritable(fds[0], False)
             self.memory = Arena(facts["memory_bytes"], fds[0])
             self._fd = end.detach()
@@ -145,7 +164,8 @@ class Link:
             return address - self.memory.base
         if self._pinned.covers(address):
             return address - self._pinned.base + wire.PINNED
-        return wire.NOWHERE
+        found = self.elsewhere.at(address)
+        return wire.NOWHERE if found is None else address | found.value
 
     def post(self, message: bytes) -> None:
         """Send a command that nobody waits for.
@@ -160,7 +180,13 @@ class Link:
                 raise self.lose()
 
     def post_fd(self, message: bytes, fd: int) -> None:
-        """Send a command that carries a file descriptor."""
+        """Send a command that carries a file descriptor.
+
+        Raises:
+            Failure: 507010, the card has gone.
+        """
+        if self.closed or self.lost:
+            raise Failure(RT_LOST_DEVICE, _LOST)
         end = socket.socket(fileno=self._fd)
         try:
             socket.send_fds(end, [message], [fd])
@@ -196,13 +222,24 @@ class Link:
         channel: _Channel | None = getattr(self._local, "channel", None)
         if channel is None:
             channel = self._local.channel = _Channel(self, *self._unused_channel())
-        channel.sequence = channel.sequence % 0xFFFFFFFF + 1
+        channel.next_sequence()
         message = wire.HEADER.pack(op, channel.number, channel.sequence) + body
         if fd is None:
             self.post(message)
         else:
             self.post_fd(message, fd)
-        return channel.receive(keep_gil=keep_gil, timeout_ms=timeout_ms)
+        try:
+            answer = channel.receive(keep_gil=keep_gil, timeout_ms=timeout_ms)
+            if answer is None:
+                # The card must know, or it would give somebody who has left the failure that the next one asks for.
+                late = channel.next_sequence()
+                self.post(wire.HEADER.pack(Op.GIVE_UP, channel.number, channel.sequence))
+                answer = channel.receive(keep_gil=keep_gil, instead=late)
+            return answer
+        except Failure as failure:
+            if failure.task and self.on_task_failure is not None:
+                self.on_task_failure(failure)
+            raise
 
     def _unused_channel(self) -> tuple[int, int]:
         """Number of a channel, and the sequence at which it goes on: an answer may still be on its way to it."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
 from ascend_emulator.allocator import Allocator
 from ascend_emulator.arena import Arena
-from ascend_emulator.client import handles
+from ascend_emulator.client import exceptions, handles
 from ascend_emulator.codes import (
     INVALID_PARAM,
     RT_CONTEXT_NULL,
@@ -25,7 +26,7 @@ from ascend_emulator.codes import (
     Failure,
 )
 from ascend_emulator.settings import Settings, read_settings, visible_devices
-from ascend_emulator.wire import HEADER, TWO, Op
+from ascend_emulator.wire import HEADER, ONE, TWO, Op
 
 if TYPE_CHECKING:
     from ascend_emulator.client.link import Link
@@ -40,11 +41,15 @@ class Stream:
     Attributes:
         context: the context it was made in.
         number: the card's name for it; also what `stream_get_id` says.
+        priority: 0 to 7, which makes no difference here.
+        attributes: what `set_stream_attribute` made of those that make no difference here, by their number.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, priority: int = 0) -> None:
         self.context = context
         self.number = next(_stream_numbers)
+        self.priority = priority
+        self.attributes: dict[int, int] = {}
         context.device.link.call(Op.CREATE_STREAM, TWO.pack(self.number, context.number))
         context.streams.add(self.number)
 
@@ -57,6 +62,7 @@ class Context:
         primary: whether `set_device` made it.
         alive: whether it still exists; threads may be bound to one that does not.
         stops_on_failure: whether one of its streams was told to, which cannot be undone.
+        failure: what stopped it, as far as this process has learned; None while it goes on.
         number: the card's name for it.
         handle: what the program calls it.
         streams: the card's numbers of its streams.
@@ -69,6 +75,7 @@ class Context:
         self.primary = primary
         self.alive = True
         self.stops_on_failure = False
+        self.failure: Failure | None = None
         self.number = next(_context_numbers)
         self.streams: set[int] = set()
         self.default_stream = Stream(self)
@@ -214,7 +221,7 @@ def reset_device(ordinal: int, *, force: bool = False) -> None:
         if not device.users:
             primary, device.primary = device.primary, None
             with suppress(Failure):  # failures of the work, or of the card itself, do not keep a device open
-                device.link.call(Op.SYNC_CARD, b"")
+                device.link.call(Op.SYNC_CARD, ONE.pack(1))
             _end_context(primary)
 
 
@@ -257,19 +264,24 @@ def destroy_context(handle: int) -> None:
         _end_context(context)
 
 
+def is_abnormal(ordinal: int) -> bool:
+    """Whether a device is lost, be it open in this process or not.
+
+    Raises:
+        Failure: 107001, no such device.
+    """
+    physical = check_ordinal(ordinal)
+    device = _devices.get(ordinal)
+    if device is not None:
+        return not device.link.alive()
+    from ascend_emulator.client.start import is_lost
+
+    return is_lost(settings(), physical)
+
+
 def open_device(ordinal: int) -> Device | None:
     """The device if this process has it open."""
     return _devices.get(ordinal)
-
-
-def check_host(address: int) -> None:
-    """Refuse to let host code read device memory, which on a card behind PCIe ends the process.
-
-    Raises:
-        ValueError: the address lies in the memory of a device this process has open.
-    """
-    if any(device.link.memory.covers(address) for device in _devices.values()) and settings().run_mode == 1:
-        raise ValueError(f"{address:#x} is device memory: copy it to the host with acl.rt.memcpy first")
 
 
 def _open(ordinal: int, physical: int) -> Device:
@@ -295,7 +307,17 @@ def _open(ordinal: int, physical: int) -> Device:
             text = f"ascend-emulator: card {physical} cannot be opened: {error}"
             raise Failure(RT_DEVICE_SETUP, text) from error
         device = _devices[ordinal] = Device(ordinal, link)
+        link.on_task_failure = partial(_task_failed, device)
     return device
+
+
+def _task_failed(device: Device, failure: Failure) -> None:
+    context = next((one for one in tuple(device.contexts) if failure.stream in one.streams), None)
+    if context is not None and context.stops_on_failure:
+        if context.failure is not None:
+            return  # told already
+        context.failure = Failure(failure.code, failure.text)
+    exceptions.tell(failure, device.ordinal)
 
 
 def _new_context(ordinal: int, physical: int, *, primary: bool) -> Context:
@@ -326,6 +348,11 @@ def _close_if_unused(device: Device) -> None:
     if not device.contexts:
         del _devices[device.ordinal]
         device.link.close()
+        if device.link.lost:
+            from ascend_emulator.client.start import clear_away
+
+            with suppress(Failure):  # whoever starts the next card clears away too
+                clear_away(settings(), ordinals()[device.ordinal])
 
 
 def _after_fork() -> None:

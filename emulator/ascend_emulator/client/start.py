@@ -12,10 +12,10 @@ from pathlib import Path
 from socket import socket
 
 import ascend_emulator
+from ascend_emulator.clock.timing import read_timing
 from ascend_emulator.codes import RT_DEVICE_SETUP, Failure
-from ascend_emulator.rendezvous import Place, connect, listen, locked, place_of
+from ascend_emulator.rendezvous import Place, connect, listen, locked, meet, place_of
 from ascend_emulator.settings import Settings
-from ascend_emulator.timing import read_timing
 
 
 def join_card(settings: Settings, number: int) -> socket:
@@ -45,6 +45,32 @@ def join_card(settings: Settings, number: int) -> socket:
                 )
             undo.pop_all()
             return link
+
+
+def is_lost(settings: Settings, number: int) -> bool:
+    """Whether card `number` runs and is lost; starts none.
+
+    Raises:
+        Failure: 507033, the runtime folder is wrong.
+    """
+    from ascend_emulator.control import Card, ControlError  # few processes ask
+
+    try:
+        with Card(number, settings.node) as card:
+            return card.state().lost
+    except ControlError:
+        return False
+
+
+def clear_away(settings: Settings, number: int) -> None:
+    """Remove what card `number` left if it was killed; the last client to notice does it for the dead.
+
+    Raises:
+        Failure: 507033, the runtime folder is wrong.
+    """
+    link = meet(place_of(settings.node, number))
+    if link is not None:
+        link.close()
 
 
 def _start(place: Place, settings: Settings, listener: socket) -> None:

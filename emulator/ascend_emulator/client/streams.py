@@ -1,13 +1,10 @@
-"""Streams, events and the calls that wait (facts/pyacl.md §6)."""
+"""Streams and the calls that wait for them (facts/pyacl.md §6.1, §6.2)."""
 
 from __future__ import annotations
 
-from ascend_emulator.client import handles, process
-from ascend_emulator.client.process import Context, Stream
+from ascend_emulator.client import handles, process, subscriptions
+from ascend_emulator.client.process import Stream
 from ascend_emulator.codes import (
-    RT_EVENT_SYNC_TIMEOUT,
-    RT_EVENT_TIMESTAMP_INVALID,
-    RT_EVENT_TIMESTAMP_REVERSAL,
     RT_FEATURE_NOT_SUPPORTED,
     RT_PARAM_INVALID,
     RT_STREAM_CONTEXT,
@@ -17,34 +14,35 @@ from ascend_emulator.codes import (
 from ascend_emulator.wire import HEADER, ONE, TWO, Op
 
 FOREVER = -1
-TIME_LINE = 0x8
-_ALL_EVENT_FLAGS = 0x7F
-_ALL_STREAM_FLAGS = 0x3F
+LEAST_PRIORITY, GREATEST_PRIORITY = 7, 0
 
+_PERSISTENT = 0x4
+_ARCHS_WITH_ABORT = frozenset((2201, 3510))
+_ARCHS_WITH_SWITCHES = frozenset((2201, 3510))
+"""Those whose streams have an overflow switch and a tag (chip features of the runtime)."""
+_ARCHS_OF_HWTS = frozenset((1001, 2002))
+"""Those of the older task scheduler, for which the overflow switch reads as on."""
 
-class Event:
-    """An event of this process.
-
-    Attributes:
-        context: where it was made.
-        timed: whether it keeps a time stamp.
-        capturing: made by `create_event_ex_with_flag`: one never recorded counts as complete, not as pending.
-        recorded: whether it was recorded and not reset since.
-    """
-
-    def __init__(self, context: Context, *, timed: bool, capturing: bool) -> None:
-        self.context = context
-        self.timed = timed
-        self.capturing = capturing
-        self.recorded = False
+FAILURE_MODE, OVERFLOW_SWITCH, TAG, CACHE_OP_INFO, PRIORITY = range(1, 6)
+"""Attributes of a stream, by their number in `aclrtStreamAttr`."""
 
 
 def stream_of(handle: int) -> Stream:
     """The stream that work is queued on; 0 is the current context's default stream.
 
     Raises:
-        Failure: 107002, no context; 100000, no stream; 107003, a stream of another context.
+        Failure: 107002, no context; 100000, no stream; 107003, a stream of another context; what stopped the
+            context, if a failure did.
     """
+    stream = own_stream(handle)
+    if stream.context.failure is not None:
+        failure = stream.context.failure
+        raise Failure(failure.code, failure.text)
+    return stream
+
+
+def own_stream(handle: int) -> Stream:
+    """As `stream_of`, whether the context was stopped or not."""
     context = process.current()
     if not handle:
         return context.default_stream
@@ -54,16 +52,21 @@ def stream_of(handle: int) -> Stream:
     return stream
 
 
-def create_stream(flag: int = 0) -> int:
+def create_stream(priority: int = 0, flag: int = 0) -> int:
     """A new stream in the current context.
 
+    Args:
+        priority: 0 (greatest) to 7; what is outside becomes the nearest. It makes no difference here.
+        flag: bits of `ACL_STREAM_*`; unknown ones make no difference.
+
     Raises:
-        Failure: 107002; 107000, an unknown flag; 207008, all streams of the device are in use.
+        Failure: 107002; 207000, a stream whose work waits for a model that it is bound to; 207008, all streams of
+            the device are in use.
     """
     context = process.current()
-    if flag & ~_ALL_STREAM_FLAGS:
-        raise Failure(RT_PARAM_INVALID, f"EE1003: stream flag {flag:#x} is invalid.")
-    return handles.add(Stream(context))
+    if flag & _PERSISTENT:
+        raise Failure(RT_FEATURE_NOT_SUPPORTED, "EE1006: persistent streams (flag 0x4) are not emulated.")
+    return handles.add(Stream(context, min(max(priority, GREATEST_PRIORITY), LEAST_PRIORITY)))
 
 
 def destroy_stream(handle: int, *, force: bool = False) -> None:
@@ -80,8 +83,9 @@ def destroy_stream(handle: int, *, force: bool = False) -> None:
     handles.remove(handle, Stream)
     # After reset_device the card has forgotten the stream; programs destroy it all the same.
     if stream.context.alive:
-        stream.context.streams.discard(stream.number)
         stream.context.device.link.call(Op.DESTROY_STREAM, TWO.pack(stream.number, force))
+        stream.context.streams.discard(stream.number)
+    subscriptions.drop(stream)
 
 
 def synchronize_stream(handle: int) -> None:
@@ -96,7 +100,7 @@ def synchronize_stream_within(handle: int, timeout_ms: int) -> None:
     Raises:
         Failure: 107000, a time of 0 or below -1; 507046, the time is up.
     """
-    _check_timeout(timeout_ms)
+    check_timeout(timeout_ms)
     if timeout_ms == FOREVER:
         synchronize_stream(handle)
         return
@@ -115,7 +119,7 @@ def synchronize_device() -> None:
 
 def synchronize_device_within(timeout_ms: int) -> None:
     """As `synchronize_device` for at most `timeout_ms`, but with the GIL (facts/pyacl.md §6.2)."""
-    _check_timeout(timeout_ms)
+    check_timeout(timeout_ms)
     link = process.current().device.link
     if timeout_ms == FOREVER:
         link.call(Op.SYNC_CARD, b"")
@@ -132,8 +136,14 @@ def query_stream(handle: int) -> int:
 
 
 def abort_stream(handle: int) -> None:
-    """Drop the work that is queued and has not started."""
-    stream = _any_stream(handle)
+    """Give up the work that is queued and has not started; who waits for the stream gets 107023.
+
+    Raises:
+        Failure: as `own_stream`; 207000, a SoC that cannot.
+    """
+    stream = own_stream(handle)
+    if process.settings().soc.arch not in _ARCHS_WITH_ABORT:
+        raise Failure(RT_FEATURE_NOT_SUPPORTED, "EE1005: this SoC cannot abort a stream.")
     stream.context.device.link.call(Op.ABORT_STREAM, ONE.pack(stream.number))
 
 
@@ -153,148 +163,70 @@ def set_failure_mode(handle: int, mode: int) -> None:
     context.device.link.post(HEADER.pack(Op.FAILURE_MODE, 0, 0) + TWO.pack(stream.number, mode))
 
 
-def create_event(flag: int = TIME_LINE, *, capturing: bool = False) -> int:
-    """A new event.
+def set_attribute(handle: int, attribute: int, value: int) -> None:
+    """Set an attribute of a stream.
+
+    Args:
+        handle: the stream; 0 for the default stream.
+        attribute: `FAILURE_MODE`, `OVERFLOW_SWITCH`, `TAG`, `CACHE_OP_INFO` or `PRIORITY`.
+        value: what to set it to.
 
     Raises:
-        Failure: 107002; 107000, an unknown flag.
+        Failure: 107000, another attribute or a value that it cannot have; as `set_failure_mode`; as `own_stream`.
     """
-    context = process.current()
-    if flag & ~_ALL_EVENT_FLAGS:
-        raise Failure(RT_PARAM_INVALID, f"EE1003: event flag {flag:#x} is invalid.")
-    return handles.add(Event(context, timed=bool(flag & TIME_LINE), capturing=capturing))
+    if attribute == FAILURE_MODE:
+        set_failure_mode(handle, value)
+    elif attribute == OVERFLOW_SWITCH:
+        set_overflow_switch(handle, value)
+    elif attribute == TAG:
+        if _has_switches():
+            own_stream(handle).attributes[TAG] = value
+    elif attribute == CACHE_OP_INFO:
+        own_stream(handle).attributes[CACHE_OP_INFO] = value
+    elif attribute == PRIORITY:
+        own_stream(handle).priority = min(max(value, GREATEST_PRIORITY), LEAST_PRIORITY)
+    else:
+        raise _no_attribute(attribute)
 
 
-def destroy_event(handle: int) -> None:
-    """Destroy an event; work that already waits for it is not disturbed."""
-    event = handles.remove(handle, Event)
-    link = event.context.device.link
-    if event.recorded and not link.closed:
-        _post_event(event, Op.FORGET, ONE.pack(handle))
-
-
-def record_event(handle: int, stream: int) -> None:
-    """Let the event mark this point of the stream."""
-    event = handles.get(handle, Event)
-    queue = _queue_beside(event, stream)
-    _post_event(event, Op.RECORD, TWO.pack(queue.number, handle))
-    event.recorded = True
-
-
-def wait_event(stream: int, handle: int) -> None:
-    """Hold the stream until the event's latest recording is reached.
+def get_attribute(handle: int, attribute: int) -> int:
+    """What `set_attribute` set.
 
     Raises:
-        Failure: 107000, the event was never recorded (one made by `create_event_ex_with_flag`: nothing to
-            wait for).
+        Failure: 107000, no such attribute; as `own_stream`.
     """
-    event = handles.get(handle, Event)
-    queue = _queue_beside(event, stream)
-    if event.recorded:
-        _post_event(event, Op.WAIT, TWO.pack(queue.number, handle))
-    elif not event.capturing:
-        raise Failure(
-            RT_PARAM_INVALID, "EE1018: the event has not been recorded; record it on a stream first."
-        )
+    if attribute not in range(FAILURE_MODE, PRIORITY + 1):
+        raise _no_attribute(attribute)
+    stream = own_stream(handle)
+    if attribute == FAILURE_MODE:
+        return int(stream.context.stops_on_failure)
+    if attribute == PRIORITY:
+        return stream.priority
+    if attribute == OVERFLOW_SWITCH and process.settings().soc.arch in _ARCHS_OF_HWTS:
+        return 1
+    return stream.attributes.get(attribute, 0)
 
 
-def reset_event(handle: int, stream: int) -> None:
-    """Forget the event's recording; work that already waits for it is not disturbed."""
-    event = handles.get(handle, Event)
-    stream_of(stream)
-    if event.recorded:
-        event.recorded = False
-        _post_event(event, Op.FORGET, ONE.pack(handle))
-
-
-def synchronize_event(handle: int) -> None:
-    """Wait without the GIL until the event is reached; one never recorded is no wait."""
-    event = handles.get(handle, Event)
-    if event.recorded:
-        event.context.device.link.call(Op.SYNC_EVENT, ONE.pack(handle), keep_gil=False)
-
-
-def synchronize_event_within(handle: int, timeout_ms: int) -> None:
-    """As `synchronize_event` for at most `timeout_ms`.
+def set_overflow_switch(handle: int, flag: int) -> None:
+    """Switch a stream's overflow detection, which makes no difference here.
 
     Raises:
-        Failure: 107000, a time of 0 or below -1; 507047, the time is up.
+        Failure: as `own_stream`.
     """
-    _check_timeout(timeout_ms)
-    if timeout_ms == FOREVER:
-        synchronize_event(handle)
-        return
-    event = handles.get(handle, Event)
-    link = event.context.device.link
-    if (
-        event.recorded
-        and link.call_within(Op.SYNC_EVENT, ONE.pack(handle), timeout_ms, keep_gil=False) is None
-    ):
-        raise Failure(RT_EVENT_SYNC_TIMEOUT, f"EE9999: the event was not reached within {timeout_ms} ms.")
+    if _has_switches():
+        if flag not in (0, 1):
+            raise Failure(RT_PARAM_INVALID, f"EE1003: overflow switch {flag} is invalid: 0 or 1.")
+        own_stream(handle).attributes[OVERFLOW_SWITCH] = flag
 
 
-def is_reached(handle: int) -> bool:
-    """Whether the event's latest recording was reached; False for one never recorded unless it is capturing."""
-    event = handles.get(handle, Event)
-    return _state(event, handle)[0] if event.recorded else event.capturing
+def _has_switches() -> bool:
+    return process.settings().soc.arch in _ARCHS_WITH_SWITCHES
 
 
-def is_not_pending(handle: int) -> bool:
-    """Whether no recording is under way: what the deprecated `query_event` asks.
-
-    Raises:
-        Failure: 207000, an event made by `create_event_ex_with_flag`.
-    """
-    event = handles.get(handle, Event)
-    if event.capturing:
-        raise Failure(RT_FEATURE_NOT_SUPPORTED, "EE1005: query_event does not support this event.")
-    return not event.recorded or _state(event, handle)[0]
-
-
-def timestamp_ns(handle: int) -> int:
-    """The moment the event was reached.
-
-    Raises:
-        Failure: 107006, it keeps no time, was never recorded, or is not reached yet.
-    """
-    event = handles.get(handle, Event)
-    done, moment_ns = _state(event, handle) if event.recorded and event.timed else (False, 0)
-    if not done:
-        raise Failure(
-            RT_EVENT_TIMESTAMP_INVALID,
-            "EE1001: the event has no time stamp: not recorded, not reached or not timed.",
-        )
-    return moment_ns
-
-
-def elapsed_ms(start: int, end: int) -> float:
-    """Milliseconds between two events.
-
-    Raises:
-        Failure: 107006, as `timestamp_ns`; 107007, the end came first.
-    """
-    from_ns, to_ns = timestamp_ns(start), timestamp_ns(end)
-    if to_ns < from_ns:
-        raise Failure(
-            RT_EVENT_TIMESTAMP_REVERSAL, "EE1001: the end event was reached before the start event."
-        )
-    return (to_ns - from_ns) / 1e6
-
-
-def _state(event: Event, handle: int) -> tuple[bool, int]:
-    answer = event.context.device.link.call(Op.QUERY_EVENT, ONE.pack(handle))
-    return bool(answer.first), answer.second
-
-
-def _post_event(event: Event, op: Op, body: bytes) -> None:
-    event.context.device.link.post(HEADER.pack(op, 0, 0) + body)
-
-
-def _queue_beside(event: Event, handle: int) -> Stream:
-    queue = stream_of(handle)
-    if queue.context.device is not event.context.device:
-        raise Failure(RT_FEATURE_NOT_SUPPORTED, "EE1006: the emulator has no events between devices.")
-    return queue
+def _no_attribute(attribute: int) -> Failure:
+    return Failure(
+        RT_PARAM_INVALID, f"EE1003: stream attribute {attribute} is invalid, the valid range is [1, 5]."
+    )
 
 
 def _any_stream(handle: int) -> Stream:
@@ -306,7 +238,8 @@ def _any_stream(handle: int) -> Stream:
     return stream
 
 
-def _check_timeout(timeout_ms: int) -> None:
+def check_timeout(timeout_ms: int) -> None:
+    """Refuse a time-out of 0 or below -1 with 107000."""
     if timeout_ms == 0 or timeout_ms < FOREVER:
         raise Failure(
             RT_PARAM_INVALID, f"EE1003: a time-out of {timeout_ms} ms is invalid: -1 or more than 0."

@@ -36,5 +36,9 @@ class Desk:
         self._port = port
         self._machine = machine
 
+    def holding(self) -> dict[str, int]:
+        """What the client holds here: `bytes` of device memory, and how many of what else. Under the card's lock."""
+        return {}
+
     def release(self) -> None:
         """Give back what the client still holds here; called once, under the card's lock, after it has gone."""

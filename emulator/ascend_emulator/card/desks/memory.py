@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ascend_emulator import libc, wire
 from ascend_emulator.card.desks.desk import Desk
+from ascend_emulator.card.journal import Label
 from ascend_emulator.card.streams import Task
 from ascend_emulator.codes import (
     RT_COPY_FAULT,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ascend_emulator.card.port import Port
 
 _SMALL_BYTES = 64 << 10
+_FEW_ROWS = 16
 
 
 class MemoryDesk(Desk):
@@ -31,13 +33,15 @@ class MemoryDesk(Desk):
             Op.FREE: self._free,
             Op.MEMORY_INFO: self._memory_info,
             Op.COPY: self._copy,
+            Op.COPY_2D: self._copy_2d,
             Op.FILL: self._fill,
         }
 
     def _malloc(self, channel: int, sequence: int, message: bytes) -> None:
-        (size,) = wire.ONE.unpack_from(message, wire.HEADER.size)
+        size, alignment = wire.TWO.unpack_from(message, wire.HEADER.size)
+        self._machine.faults.meet("malloc")
         with self._machine.lock:
-            offset = self._machine.memory.allocate(self._port, size)
+            offset = self._machine.memory.allocate(self._port, size, alignment)
         self._machine.memory.arena.soil(offset, size)
         self._port.reply(channel, sequence, first=offset)
 
@@ -55,15 +59,19 @@ class MemoryDesk(Desk):
 
     def _copy(self, channel: int, sequence: int, message: bytes) -> None:
         _, _, _, number, target, source, size, way = wire.COPY.unpack(message)
+        copy = partial(self._port.move, target, source, size, RT_COPY_FAULT)
+        self._queue_copy(number, Label(Op.COPY, way, size=size), copy)
+
+    def _copy_2d(self, channel: int, sequence: int, message: bytes) -> None:
+        fields = wire.COPY_2D.unpack_from(message, wire.HEADER.size)
+        number, target, target_pitch, source, source_pitch, width, height, way = fields
 
         def copy() -> None:
-            libc.move_freeing_gil(
-                self._port.resolve(target, size, RT_COPY_FAULT),
-                self._port.resolve(source, size, RT_COPY_FAULT),
-                size,
-            )
+            for row in range(height):
+                to, start = target + row * target_pitch, source + row * source_pitch
+                self._port.move(to, start, width, RT_COPY_FAULT)
 
-        self._queue_copy(number, Way(way), size, copy)
+        self._queue_copy(number, Label(Op.COPY, way, size=width * height), copy, rows=height)
 
     def _fill(self, channel: int, sequence: int, message: bytes) -> None:
         _, _, _, number, target, value, size = wire.FILL.unpack(message)
@@ -71,14 +79,21 @@ class MemoryDesk(Desk):
         def fill() -> None:
             libc.fill_freeing_gil(self._port.resolve(target, size, RT_COPY_FAULT), value & 0xFF, size)
 
-        self._queue_copy(number, Way.LOCAL, size, fill)
+        self._queue_copy(number, Label(Op.FILL, Way.LOCAL, size=size), fill)
 
-    def _queue_copy(self, number: int, way: Way, size: int, work: Callable[[], None]) -> None:
+    def _queue_copy(self, number: int, label: Label, work: Callable[[], None], *, rows: int = 1) -> None:
+        way = Way(label.way)
         link = self._machine.links.get(way)
-        duration = None if link is None else partial(link.duration_ns, size)
+        duration = None if link is None else partial(link.duration_ns, label.size)
         with self._machine.lock:
-            small = size <= _SMALL_BYTES
-            self._port.stream(number).add(Task(self._machine.copiers[way], work, duration, small=small))
+            small = label.size <= _SMALL_BYTES and rows <= _FEW_ROWS
+            guarded = self._machine.guarded("copy", work)
+            task = Task(self._machine.copiers[way], guarded, duration, label, small=small)
+            self._port.stream(number).add(task)
+
+    def holding(self) -> dict[str, int]:
+        """Bytes of its blocks."""
+        return {"bytes": self._machine.memory.held(self._port)}
 
     def release(self) -> None:
         """Free every block of the client."""

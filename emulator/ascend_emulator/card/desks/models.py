@@ -2,65 +2,161 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from ascend_emulator import wire
 from ascend_emulator.card.desks.desk import Desk
-from ascend_emulator.card.models import LoadedModel
+from ascend_emulator.card.journal import Label
+from ascend_emulator.card.models import LoadedModel, Plan, store
 from ascend_emulator.card.streams import Group, Notice, Stream, Task
 from ascend_emulator.codes import (
+    GE_LOAD_MODEL,
     GE_MODEL_ID_INVALID,
+    GE_PARAM_INVALID,
+    INVALID_PARAM,
     RT_CORE_EXCEPTION,
     Failure,
 )
-from ascend_emulator.om import read_om
+from ascend_emulator.om import OmError, read_om
 from ascend_emulator.wire import Op
 
 if TYPE_CHECKING:
     from ascend_emulator.card.machine import Machine
     from ascend_emulator.card.port import Port
 
-_SMALL_BYTES = 64 << 10
+Range = tuple[int, int]
+"""Address on the wire and bytes."""
+
+_SMALL_NS = 50_000
+"""An execution is small when the model's last one took less: about what waking the engine's thread costs."""
+
+_UNPLACED = (wire.NOWHERE, 0)
+"""A range that the client leaves to the card."""
+
+
+class _Held:
+    """A model that is loaded, and the program's memory that it uses.
+
+    Attributes:
+        model: the model.
+        memory: ranges of the program's memory that it works in.
+        reserved: bytes it takes beside them.
+        last_ns: how long its last execution computed; long until there was one.
+    """
+
+    __slots__ = ("last_ns", "memory", "model", "reserved")
+
+    def __init__(self, model: LoadedModel, memory: Sequence[Range], reserved: int) -> None:
+        self.model = model
+        self.memory = memory
+        self.reserved = reserved
+        self.last_ns = _SMALL_NS
 
 
 class ModelDesk(Desk):
-    """The models one client has loaded."""
+    """The models one client has loaded.
+
+    Attributes:
+        results: channel -> outputs of the last execution of truly dynamic shape that was waited for there, until
+            they are collected.
+    """
 
     def __init__(self, port: Port, machine: Machine) -> None:
         super().__init__(port, machine)
-        self._models: dict[int, LoadedModel] = {}
+        self._models: dict[int, _Held] = {}
+        self.results: dict[int, list[NDArray[Any]]] = {}
         self.fd_handlers = {Op.LOAD: self._load_aside}
         self.handlers = {
             Op.EXECUTE: self._execute,
             Op.UNLOAD: self._unload,
+            Op.COLLECT: self._collect,
         }
+
+    # --- executing --------------------------------------------------------------------------------
 
     def _execute(self, channel: int, sequence: int, message: bytes) -> None:
         number, model_id, inputs, outputs = wire.EXECUTE.unpack_from(message, wire.HEADER.size)
-        flat = wire.buffer_list(inputs + outputs).unpack_from(message, wire.HEADER.size + wire.EXECUTE.size)
+        place = wire.HEADER.size + wire.EXECUTE.size
+        table = wire.buffer_list(inputs + outputs)
+        flat = table.unpack_from(message, place)
         buffers = list(zip(flat[::2], flat[1::2], strict=True))
-        model = self._models.get(model_id)
-        if model is None:
-            raise Failure(GE_MODEL_ID_INVALID, f"E19999: no model {model_id} is loaded.")
+        held = self.held(model_id)
+        if held.model.dynamic:
+            tail = message[place + table.size :]
+            run = _Dynamic(
+                self, self._port, self._machine, model_id, buffers[:inputs], buffers[inputs:], tail
+            )
+            run.queue(channel, sequence, number)
+            return
+        model, memory = held.model, held.memory
 
-        def resolved(wanted: list[tuple[int, int]]) -> list[tuple[int, int]]:
-            return [(self._port.resolve(address, size, RT_CORE_EXCEPTION), size) for address, size in wanted]
+        def plan(sources: Sequence[Range]) -> Plan:
+            return model.plan(sources, ())
 
-        def run() -> None:
-            sources = resolved(buffers[:inputs])
-            model.run(model.gear(sources), sources, resolved(buffers[inputs:]))
+        def work() -> None:
+            self.resolved(memory)
+            sources = self.resolved(buffers[:inputs])
+            model.run(plan(sources), sources, self.resolved(buffers[inputs:]))
 
         def duration_ns() -> int:
-            return model.duration_ns(model.gear(resolved(buffers[:inputs])))
+            return model.duration_ns(plan(self.resolved(buffers[:inputs])))
 
-        task = Task(self._machine.compute, run, duration_ns if self._machine.timing else None)
         with self._machine.lock:
-            stream = self._port.stream(number) if number else Stream(self._port, Group())
-            stream.add(task)
+            stream = self.add(number, model_id, work, duration_ns)
             if channel:
                 stream.add(Notice(lambda: self._port.reply(channel, sequence, stream.take_failure())))
+
+    def add(
+        self, number: int, model_id: int, work: Callable[[], None], duration_ns: Callable[[], int]
+    ) -> Stream:
+        """Queue an execution: the one place where its task is made. Under the card's lock."""
+        machine, held = self._machine, self._models[model_id]
+
+        def timed() -> None:
+            began_ns = time.monotonic_ns()
+            work()
+            held.last_ns = time.monotonic_ns() - began_ns
+
+        stream = self._port.stream(number) if number else Stream(self._port, Group())
+        stream.add(
+            Task(
+                machine.compute,
+                machine.guarded("execute", timed),
+                duration_ns if machine.timing else None,
+                Label(Op.EXECUTE, model=model_id),
+                small=held.last_ns < _SMALL_NS,
+            )
+        )
+        return stream
+
+    def _collect(self, channel: int, sequence: int, message: bytes) -> None:
+        model_id, output, address, size = wire.COLLECT.unpack_from(message, wire.HEADER.size)
+        held = self.held(model_id)
+        results = self.results.get(channel, [])
+        if output >= len(results):
+            raise Failure(INVALID_PARAM, f"E19999: no output {output} of an execution is held.")
+        target = self._port.resolve(address, size, RT_CORE_EXCEPTION)
+        store(results[output], (target, size), held.model.outputs[output].name)
+        self._port.reply(channel, sequence)
+
+    def held(self, model_id: int) -> _Held:
+        """The model of that number; `Failure` 145003 when none is loaded."""
+        held = self._models.get(model_id)
+        if held is None:
+            raise Failure(GE_MODEL_ID_INVALID, f"E19999: no model {model_id} is loaded.")
+        return held
+
+    def resolved(self, wanted: Sequence[Range]) -> list[Range]:
+        """Buffers at their addresses in this process; `Failure` 507015 of one that is not there."""
+        return [(self._port.resolve(address, size, RT_CORE_EXCEPTION), size) for address, size in wanted]
+
+    # --- loading ----------------------------------------------------------------------------------
 
     def _load_aside(self, channel: int, sequence: int, message: bytes, fd: int) -> None:
         # A load takes long and holds nothing up on hardware, so it gets a thread of its own.
@@ -68,17 +164,28 @@ class ModelDesk(Desk):
         threading.Thread(target=self._load, args=arguments, name="load", daemon=True).start()
 
     def _load(self, channel: int, sequence: int, message: bytes, fd: int) -> None:
-        (model_id,) = wire.ONE.unpack_from(message, wire.HEADER.size)
+        model_id, *own = wire.LOAD.unpack_from(message, wire.HEADER.size)
         try:
             with open(fd, "rb") as file:
                 om = read_om(file.read())
-            network, work = self._machine.prepare(om)
-            model = LoadedModel(replace(om, network=b""), network, self._machine.timing, work)
+            self._machine.faults.meet("load")
+            model = self._machine.load(om)
+            memory, reserved = [], 0
+            for (address, size), needed in zip(
+                (own[:2], own[2:]), (model.work_bytes, model.weight_bytes), strict=True
+            ):
+                if (address, size) == _UNPLACED:
+                    reserved += needed
+                else:
+                    self._port.resolve(address, size, GE_PARAM_INVALID)
+                    memory.append((address, size))
             with self._machine.lock:
                 if self._port.closed:
                     return
-                self._machine.memory.reserve(model.size)
-                self._models[model_id] = model
+                self._machine.memory.reserve(reserved)
+                self._models[model_id] = _Held(model, memory, reserved)
+        except OmError as error:
+            self._port.reply(channel, sequence, Failure(GE_LOAD_MODEL, f"E19999: {error}"))
         except Failure as failure:
             self._port.reply(channel, sequence, failure)
         else:
@@ -87,12 +194,94 @@ class ModelDesk(Desk):
     def _unload(self, channel: int, sequence: int, message: bytes) -> None:
         (model_id,) = wire.ONE.unpack_from(message, wire.HEADER.size)
         with self._machine.lock:
-            model = self._models.pop(model_id)
-            self._machine.memory.unreserve(model.size)
+            held = self.held(model_id)
+            del self._models[model_id]
+            self._machine.memory.unreserve(held.reserved)
         self._port.reply(channel, sequence)
+
+    def holding(self) -> dict[str, int]:
+        """Its models and the bytes they take."""
+        return {"bytes": sum(held.reserved for held in self._models.values()), "models": len(self._models)}
 
     def release(self) -> None:
         """Give back the memory its models take."""
-        for model in self._models.values():
-            self._machine.memory.unreserve(model.size)
+        for held in self._models.values():
+            self._machine.memory.unreserve(held.reserved)
         self._models.clear()
+        self.results.clear()
+
+
+class _Dynamic:
+    """One execution of a model of truly dynamic shape.
+
+    The dims of its outputs are told as soon as they are known: at once where they follow from the inputs' dims, as
+    GE's host executor infers them in the call, and when it has run where they depend on values.
+    """
+
+    def __init__(
+        self,
+        desk: ModelDesk,
+        port: Port,
+        machine: Machine,
+        model_id: int,
+        inputs: list[Range],
+        outputs: list[Range],
+        tail: bytes,
+    ) -> None:
+        self._desk = desk
+        self._port = port
+        self._machine = machine
+        held = desk.held(model_id)
+        self._model_id = model_id
+        self._model = held.model
+        self._memory = held.memory
+        self._inputs = inputs
+        self._outputs = outputs
+        (self._told_at,) = wire.ONE.unpack_from(tail)
+        dims = wire.unpack_dims(tail[wire.ONE.size :], len(inputs))
+        self._plan = self._model.plan((), [shape or () for shape in dims])
+        self._results: list[NDArray[Any]] = []
+
+    def queue(self, channel: int, sequence: int, number: int) -> None:
+        """Queue it; answer when the outputs' dims are known, or without a stream when it has run."""
+        port, machine = self._port, self._machine
+        if number and None not in self._plan.outputs:
+            self._tell(self._plan.outputs)
+            with machine.lock:
+                self._desk.add(number, self._model_id, self._work, self._duration_ns)
+            port.reply(channel, sequence)
+            return
+
+        with machine.lock:
+            stream = self._desk.add(number, self._model_id, self._work, self._duration_ns)
+
+            def answer() -> None:
+                # What fails in a program's stream stays there for its next synchronise as well.
+                failure = stream.failure if number else stream.take_failure()
+                if self._results:
+                    self._tell([result.shape for result in self._results])
+                    if _UNPLACED in self._outputs:
+                        self._desk.results[channel] = self._results
+                port.reply(channel, sequence, None if self._results else failure)
+
+            stream.add(Notice(answer, lambda failure: port.reply(channel, sequence, failure)))
+
+    def _work(self) -> None:
+        self._desk.resolved(self._memory)
+        sources = self._desk.resolved(self._inputs)
+        results = self._model.run_dynamic(self._plan, sources)
+        for info, result, target in zip(self._model.outputs, results, self._outputs, strict=True):
+            if target != _UNPLACED:
+                (buffer,) = self._desk.resolved([target])
+                store(result, buffer, info.name)
+        self._results = results
+
+    def _duration_ns(self) -> int:
+        return self._model.duration_ns(self._plan)
+
+    def _tell(self, shapes: Sequence[Sequence[int] | None]) -> None:
+        told = wire.pack_dims(
+            [shape if shape is None or len(shape) <= wire.MOST_DIMS else None for shape in shapes]
+        )
+        address = self._port.resolve(self._told_at, len(told), INVALID_PARAM)
+        ctypes.memmove(address, told, len(told))

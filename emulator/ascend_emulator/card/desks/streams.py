@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ascend_emulator.card.machine import Machine
     from ascend_emulator.card.port import Port
 
-_SMALL_BYTES = 64 << 10
-
 
 class StreamDesk(Desk):
     """One client's streams."""
@@ -35,6 +33,7 @@ class StreamDesk(Desk):
             Op.ABORT_STREAM: self._abort_stream,
             Op.FAILURE_MODE: self._failure_mode,
             Op.SYNC_CARD: self._sync_card,
+            Op.BUSY_SHARE: self._busy_share,
         }
 
     def _create_stream(self, channel: int, sequence: int, message: bytes) -> None:
@@ -46,7 +45,8 @@ class StreamDesk(Desk):
                     RT_NO_STREAM, f"EE1010: all {machine.max_streams} streams of the device are in use."
                 )
             machine.streams += 1
-            self._port.streams[number] = Stream(self._port, self._port.groups.setdefault(context, Group()))
+            group = self._port.groups.setdefault(context, Group())
+            self._port.streams[number] = Stream(self._port, group, number)
         self._port.reply(channel, sequence)
 
     def _count_streams(self, channel: int, sequence: int, message: bytes) -> None:
@@ -54,20 +54,32 @@ class StreamDesk(Desk):
 
     def _destroy_stream(self, channel: int, sequence: int, message: bytes) -> None:
         number, force = wire.TWO.unpack_from(message, wire.HEADER.size)
+
+        def gone() -> None:
+            # Only now: what it still waited for is given up with the client, should that go first.
+            if self._port.streams.pop(number, None) is not None:
+                stream.group.streams.discard(stream)
+                self._machine.streams -= 1
+                self._port.callbacks.forget(number)
+            self._port.reply(channel, sequence)
+
         with self._machine.lock:
             stream = self._port.stream(number)
-            del self._port.streams[number]
-            stream.group.streams.discard(stream)
-            self._machine.streams -= 1
             if force:
                 stream.abort()
-            stream.add(Notice(partial(self._port.reply, channel, sequence)))
+            stream.add(Notice(gone))
 
     def _sync_stream(self, channel: int, sequence: int, message: bytes) -> None:
         (number,) = wire.ONE.unpack_from(message, wire.HEADER.size)
+
+        def reached() -> None:
+            # A failure stays for the next who waits when this one gave up waiting.
+            if self._port.listens(channel, sequence):
+                self._port.reply(channel, sequence, stream.take_failure())
+
         with self._machine.lock:
             stream = self._port.stream(number)
-            stream.add(Notice(lambda: self._port.reply(channel, sequence, stream.take_failure())))
+            stream.add(Notice(reached, lambda failure: self._port.reply(channel, sequence, failure)))
 
     def _query_stream(self, channel: int, sequence: int, message: bytes) -> None:
         (number,) = wire.ONE.unpack_from(message, wire.HEADER.size)
@@ -92,17 +104,30 @@ class StreamDesk(Desk):
             left = len(streams)
             first: Failure | None = None
 
-            def reached(stream: Stream) -> None:
+            def reached(stream: Stream, dropped: Failure | None = None) -> None:
                 nonlocal left, first
                 left -= 1
-                first = first or stream.take_failure()
+                if self._port.listens(channel, sequence):
+                    first = first or dropped or stream.take_failure()
                 if not left:
+                    self._port.leaving = False
                     self._port.reply(channel, sequence, first)
 
             for stream in streams:
-                stream.add(Notice(partial(reached, stream)))
+                stream.add(Notice(partial(reached, stream), partial(reached, stream)))
             if not streams:
                 self._port.reply(channel, sequence)
+            elif len(message) > wire.HEADER.size:
+                self._port.leave()
+
+    def _busy_share(self, channel: int, sequence: int, message: bytes) -> None:
+        with self._machine.lock:
+            share = self._machine.compute.busy_share()
+        self._port.reply(channel, sequence, first=round(100 * share))
+
+    def holding(self) -> dict[str, int]:
+        """Its streams."""
+        return {"streams": len(self._port.streams)}
 
     def release(self) -> None:
         """Give its streams back to the device."""
