@@ -10,7 +10,7 @@
 SoC takes |
 | `ASCEND_EMULATOR_VALUES` | exact | `exact`: the network is computed; `cheap`: a checksum per row (modelled
 only) |
-| `ASCEND_EMULATOR_TIMES` | none | JSON file with measured times for `modelled`, see `timing.py` |
+| `ASCEND_EMULATOR_TIMES` | none | measured times for `modelled`, see `clock` |
 | `ASCEND_EMULATOR_FAULTS` | none | what goes wrong on the cards, see `card/faults.py` |
 | `ASCEND_EMULATOR_FORCE` | none | 1: the emulated `atc` runs where CANN's variables are set; read by `atc` alone |
 | `ASCEND_RT_VISIBLE_DEVICES` | all | CANN's own: the cards this process sees (facts/pyacl.md §5.3) |

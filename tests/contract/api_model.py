@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 INVALID_PARAM, REPEAT_INITIALIZE, REPEAT_FINALIZE = 100000, 100002, 100037
 RT_PARAM, RT_DEVICE, NO_CONTEXT, STREAM_CONTEXT, MODEL_CONTEXT = 107000, 107001, 107002, 107003, 107004
-NO_TIME, TIME_REVERSED, SUBSCRIBED, NOT_SERVING, NO_CALLBACKS = 107006, 107007, 107011, 107012, 107015
-NOT_SUPPORTED, REPORT_TIMEOUT, NOT_SET = 207000, 507012, 507007
+NO_TIME, TIME_REVERSED, NOT_SUPPORTED, NOT_SET = 107006, 107007, 207000, 507007
 GE_PARAM, GE_NOT_INIT, GE_PATH, GE_MODEL, GE_LENGTH, GE_BATCH = 145000, 145001, 145002, 145003, 145012, 145013
 REFUSED = -1
 """Any code but 0."""
@@ -89,10 +88,9 @@ class Context:
 
 @dataclass(eq=False)
 class Stream:
-    """A stream; the default stream of each context is one too. `server` is the thread of its callbacks."""
+    """A stream; the default stream of each context is one too."""
 
     context: Context
-    server: int | None = None
 
 
 @dataclass(eq=False)
@@ -107,13 +105,17 @@ class Event:
 
 @dataclass(eq=False)
 class Block:
-    """Memory; `device` is None for pinned host memory and `user` the stream that still works on it."""
+    """Memory; `device` is None for pinned host memory and `user` the stream that still works on it.
+
+    Numbers that a model computes are not predicted to the last bit: `computed` says where they begin and what they are
+    about, until somebody reads them.
+    """
 
     address: int
     device: int | None
     content: NDArray[np.int16]
     user: Stream | None = None
-    computed: NDArray[np.float32] | None = None
+    computed: tuple[int, NDArray[np.float32]] | None = None
 
 
 @dataclass(eq=False)
@@ -467,7 +469,9 @@ class ApiModel:
     def rt_free(self, thread: int, address: int) -> Answer:
         block = self.blocks.get(address)
         if block is None or block.device is None:
-            return _ret([INVALID_PARAM] if not address else [0, REFUSED] if address in self.given else [REFUSED])
+            return _ret(
+                [INVALID_PARAM] if not address else [0, REFUSED] if address in self.given else [REFUSED]
+            )
         return _ret([], lambda _: self.blocks.pop(address))
 
     def rt_free_host(self, thread: int, address: int) -> Answer:
@@ -522,7 +526,14 @@ class ApiModel:
         return self._copy(target, room, source, size, kind, faults, stream)
 
     def _copy(
-        self, target: int, room: int, source: int, size: int, kind: int, faults: list[int], user: Stream | None
+        self,
+        target: int,
+        room: int,
+        source: int,
+        size: int,
+        kind: int,
+        faults: list[int],
+        user: Stream | None,
     ) -> Answer:
         to, no_target = self._range(target, size)
         start, no_source = self._range(source, size)
@@ -663,16 +674,16 @@ class ApiModel:
             if block is not None and buffer is not None:
                 width = 8 if buffer.size >= 8 else 4
                 start = buffer.address - block.address
-                block.content[start : start + width] = np.frombuffer(batch.to_bytes(width, "little"), np.uint8)
+                block.content[start : start + width] = np.frombuffer(
+                    batch.to_bytes(width, "little"), np.uint8
+                )
 
         return _ret(faults, write)
 
     def mdl_execute(self, thread: int, model_id: int, inputs: int, outputs: int) -> Answer:
         return self._execute(thread, model_id, inputs, outputs, self._need_context(thread), None)
 
-    def mdl_execute_async(
-        self, thread: int, model_id: int, inputs: int, outputs: int, handle: int
-    ) -> Answer:
+    def mdl_execute_async(self, thread: int, model_id: int, inputs: int, outputs: int, handle: int) -> Answer:
         stream, faults = self._stream(thread, handle)
         return self._execute(thread, model_id, inputs, outputs, faults, stream)
 
@@ -714,7 +725,9 @@ class ApiModel:
         held = block.content[start : start + size]
         return None if (held == UNKNOWN).any() else held.astype(np.uint8).tobytes()
 
-    def _compute(self, model: LoadedModel, sources: list[Buffer], target: Buffer, user: Stream | None) -> None:
+    def _compute(
+        self, model: LoadedModel, sources: list[Buffer], target: Buffer, user: Stream | None
+    ) -> None:
         rows: int | None = 4
         if model.gears:
             gear = self._bytes(sources[1], min(sources[1].size, 8), user)
@@ -730,7 +743,7 @@ class ApiModel:
             x = np.frombuffer(data, np.float32).reshape(rows, COLUMNS)
             if np.isfinite(x).all() and np.abs(x).max() < 1e6:
                 w, b = self.weights
-                block.computed = (np.maximum(x @ w, 0) + b).reshape(-1)[: target.size // FLOAT]
+                block.computed = start, (np.maximum(x @ w, 0) + b).reshape(-1)[: target.size // FLOAT]
 
 
 def _ret(faults: Codes, then: Callable[[Any], object] | None = None) -> Answer:

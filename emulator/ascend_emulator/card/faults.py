@@ -8,7 +8,8 @@ an operation that fails, or a state the card is in:
     load                          the first load of a model fails (545001)
     copy:nth=2,code=507013        the second queued copy or fill ends with that code
     execute:nth=5,code=507015     the fifth execution does
-    execute:nth=5,hang            it never ends: its stream stands still until it is aborted or its device is reset
+    execute:nth=5,hang            it never ends: its stream stands still until it is aborted, where the SoC can, or
+                                  its device is reset
     execute:nth=100,lost          the card is lost when its hundredth execution starts
     execute:every=10              the first execution fails and each tenth after it, for ever
     execute:nth=7,times=3         the seventh, eighth and ninth

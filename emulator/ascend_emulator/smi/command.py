@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from ascend_emulator.codes import Failure
@@ -93,6 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    if arguments is None:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `npu-smi info | head` ends it quietly
     words = sys.argv[1:] if arguments is None else list(arguments)
     if not words:
         print(_HELP)
