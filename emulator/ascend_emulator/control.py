@@ -5,7 +5,7 @@
     for state in cards():
         print(state.number, state.memory_used, [client.pid for client in state.clients])
     with Card(0) as card:
-        card.inject("execute:nth=1,code=507015")  # the next execution fails; card/faults.py has the whole grammar
+        card.inject("execute:nth=1,code=507015")  # the next execution fails; fault_rules.py has the whole grammar
         card.lose()                               # 507010 for every client, until ...
         card.restore()
 

@@ -11,7 +11,12 @@ SoC takes |
 | `ASCEND_EMULATOR_VALUES` | exact | `exact`: the network is computed; `cheap`: a checksum per row (modelled
 only) |
 | `ASCEND_EMULATOR_TIMES` | none | measured times for `modelled`, see `clock` |
-| `ASCEND_EMULATOR_FAULTS` | none | what goes wrong on the cards, see `card/faults.py` |
+| `ASCEND_EMULATOR_FAULTS` | none | what goes wrong on the cards, see `fault_rules.py` |
+| `ASCEND_EMULATOR_STRICT` | none | 1: strict mode watches the process; read by `client/calling.py` |
+| `ASCEND_EMULATOR_STRICT_REPORT` | none | folder for its findings; read by `strict/report.py` |
+| `ASCEND_EMULATOR_COMPILE_TIME` | none | how long `atc` takes at least: seconds, or seconds and ms per operator;
+read by `atc` alone |
+| `ASCEND_EMULATOR_CANN` | 8.5 | whose layout of reports `atc` prints: 5, 7 or 8.5; read by `atc` alone |
 | `ASCEND_EMULATOR_FORCE` | none | 1: the emulated `atc` runs where CANN's variables are set; read by `atc` alone |
 | `ASCEND_RT_VISIBLE_DEVICES` | all | CANN's own: the cards this process sees (facts/pyacl.md §5.3) |
 """
@@ -24,8 +29,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ascend_emulator.card.faults import parse_faults
 from ascend_emulator.codes import RT_DEVICE_SETUP, RT_NO_DEVICE, Failure
+from ascend_emulator.fault_rules import parse_faults
 from ascend_emulator.soc import SOCS, Soc, find_soc
 
 MAX_DEVICES = 64

@@ -1,8 +1,9 @@
 """Faults on demand: the grammar, which operations a rule hits, and what a card is afterwards."""
 
 import pytest
-from ascend_emulator.card.faults import OPERATIONS, Effect, Faults, Hang, Rule, parse_faults
+from ascend_emulator.card.faults import Faults, Hang
 from ascend_emulator.codes import Failure
+from ascend_emulator.fault_rules import OPERATIONS, Effect, Rule, parse_faults
 from hypothesis import given
 from hypothesis import strategies as st
 
