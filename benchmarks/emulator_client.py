@@ -14,6 +14,7 @@ import acl
 
 _H2D, _D2H = 1, 2
 _WARM_UP = 50
+_AHEAD = 8
 
 
 class Slot:
@@ -63,12 +64,14 @@ def rounds(model: int, count: int) -> dict[str, float]:
 
 
 def saturate(model: int, gear: int, batches: int) -> dict[str, list[int]]:
-    """Keep two batches on the device and note the moment each was seen to have ended.
+    """Keep the device's queue filled and note the moment each batch was seen to have ended.
+
+    With `_AHEAD` batches queued the device always has the next one, however late this process is woken.
 
     Returns:
         `seen_ns`: monotonic nanoseconds of each batch.
     """
-    slots = [Slot(model), Slot(model)]
+    slots = [Slot(model) for _ in range(_AHEAD)]
     streams = [_value(acl.rt.create_stream()) for _ in slots]
     for slot in slots:
         check(acl.mdl.set_dynamic_batch_size(model, slot.inputs, slot.hidden, gear))

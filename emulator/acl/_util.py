@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import warnings
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ascend_emulator.arena import GARBAGE
 from ascend_emulator.client import addresses, process
-from ascend_emulator.client.calling import function, zero
+from ascend_emulator.client.calling import function, warn, zero
 from ascend_emulator.codes import Failure
 
 if TYPE_CHECKING:
@@ -62,8 +61,7 @@ def numpy_to_ptr(array: object) -> int:
     _warn("numpy_to_ptr", "bytes_to_ptr")
     found = _array(array)
     if not found.flags.c_contiguous:
-        text = "The input ndarray is discontiguous. Please use acl.util.bytes_to_ptr instead."
-        warnings.warn(text, Warning, stacklevel=3)
+        warn("The input ndarray is discontiguous. Please use acl.util.bytes_to_ptr instead.")
     return found.ctypes.data
 
 
@@ -126,6 +124,4 @@ def _check_host(address: int) -> None:
 
 
 def _warn(name: str, instead: str) -> None:
-    # The category is plain Warning in the original, so it is shown by default.
-    text = f"acl.util.{name} will be deprecated. Please use acl.util.{instead} instead."
-    warnings.warn(text, Warning, stacklevel=4)
+    warn(f"acl.util.{name} will be deprecated. Please use acl.util.{instead} instead.")

@@ -289,7 +289,7 @@ def test_a_name_may_hold_what_means_an_open_axis_in_a_shape(run: Run, folder: Pa
         (["--insert_op_conf=none.cfg"], "E13000"),
         (["--compress_weight_conf=none.cfg"], "E13000"),
         (["--compress_weight_conf=net.onnx", "--enable_compress_weight=true"], "E10047"),
-        (["--enable_compress_weight=true"], "E10055"),
+        (["--customize_dtypes=net.onnx"], "E10055"),
         (["--check_report=a*"], "E10001"),
         (["--host_env_os=windows"], "E10001"),
         (["--host_env_cpu=riscv"], "E10001"),
@@ -499,6 +499,7 @@ def test_a_static_model(compile_text: Callable[..., OmFile]) -> None:
     assert om.weight_size == 4 * 3 * 2  # halves
     assert om.memory_size > 0
     assert "--soc_version=Ascend310P3" in om.atc_cmdline
+    assert om.atc_cmdline.partition(" ")[0].endswith(".bin")
 
 
 def test_gears_keep_the_users_order(compile_text: Callable[..., OmFile]) -> None:

@@ -85,9 +85,9 @@ def test_values_outside_their_range(argument: str, code: str) -> None:
 
 def test_the_refused_are_told_from_their_defaults() -> None:
     given = parse(
-        ["--customize_dtypes=a.cfg", "--external_weight=0", "--save_original_model=false", "--sparsity=1"]
+        ["--customize_dtypes=a.cfg", "--external_weight=0", "--save_original_model=false", "--cal_conf=b.cfg"]
     )
-    assert given.refused() == ["customize_dtypes", "sparsity"]
+    assert given.refused() == ["customize_dtypes", "cal_conf"]
     assert parse([]).refused() == []
 
 

@@ -56,9 +56,9 @@ _GENERAL = (
         "0",
         ("0", "1", "3", "30", "5", "6", "7"),
     ),
-    Option("raw_ge_options", _R, "JSON file of graph engine options"),
+    Option("raw_ge_options", _H, "JSON file of graph engine options, which here choose nothing"),
     Option(
-        "raw_ge_options_ignore_unsupported", _R, "what to do with unknown ones", "false", ("false", "true")
+        "raw_ge_options_ignore_unsupported", _H, "what to do with unknown ones", "false", ("false", "true")
     ),
 )
 _INPUT = (
@@ -78,8 +78,8 @@ _INPUT = (
     Option("input_fp16_nodes", _E, 'inputs that become FP16: "in1;in2"'),
     Option("is_input_adjust_hw_layout", _E, "inputs in NC1HWC0; true is not emulated"),
     Option("insert_op_conf", _E, "AIPP file; static AIPP alone is emulated"),
-    Option("op_name_map", _R, "operator names of Caffe"),
-    Option("enable_scope_fusion_passes", _R, "scope fusion of TensorFlow"),
+    Option("op_name_map", _H, "operator names of Caffe; ATC ignores it for ONNX"),
+    Option("enable_scope_fusion_passes", _H, "scope fusion of TensorFlow; ATC ignores it for ONNX"),
     Option("singleop", _R, "operators to compile one by one"),
 )
 _OUTPUT = (
@@ -102,11 +102,11 @@ _OUTPUT = (
 )
 _TARGET = (
     Option("soc_version", _E, "SoC to compile for, such as Ascend310P3"),
-    Option("virtual_type", _R, "build for a part of a card", "0", _SWITCH),
+    Option("virtual_type", _H, "build for a part of a card: speed, not results", "0", _SWITCH),
     Option("core_type", _H, "cores to run on", "AiCore", ("AiCore", "VectorCore")),
     Option("aicore_num", _H, "AI cores to use"),
     Option("device_id", _H, "device of the caller", "0"),
-    Option("target", _R, "undocumented"),
+    Option("target", _H, "undocumented"),
 )
 _PRECISION = (
     Option(
@@ -144,7 +144,7 @@ _PRECISION = (
     Option("modify_mixlist", _E, "operators of the mixed modes"),
     Option("keep_dtype", _E, "operators that keep their type"),
     Option("customize_dtypes", _R, "types per operator"),
-    Option("allow_hf32", _R, "HF32 for FP32 operators"),
+    Option("allow_hf32", _H, "reserved by ATC"),
     Option(
         "op_select_implmode",
         _H,
@@ -155,10 +155,16 @@ _PRECISION = (
     Option("deterministic", _H, "fixed order of sums, which one processor has anyway", "0", _SWITCH),
     Option("deterministic_level", _H, "how strict that order is", "0", ("0", "1", "2", "3")),
     Option("compression_optimize_conf", _R, "quantisation by AMCT"),
-    Option("enable_compress_weight", _R, "compressed weights", "false", ("false", "true")),
-    Option("compress_weight_conf", _R, "operators with compressed weights"),
-    Option("sparsity", _R, "2:4 sparsity", "0", _SWITCH),
-    Option("quant_dumpable", _R, "keep quantised tensors for dumps", neutral=("0",)),
+    Option(
+        "enable_compress_weight",
+        _H,
+        "compressed weights: their size, not their values",
+        "false",
+        ("false", "true"),
+    ),
+    Option("compress_weight_conf", _H, "operators with compressed weights"),
+    Option("sparsity", _H, "2:4 sparsity that the weights have already: speed, not results", "0", _SWITCH),
+    Option("quant_dumpable", _H, "keep quantised tensors for dumps", "0", _SWITCH),
     Option("cal_conf", _R, "calibration"),
 )
 _TUNING = (
@@ -193,11 +199,11 @@ _TUNING = (
     ),
     Option("multi_stream_parallel_mode", _H, "streams of the model"),
     Option("static_model_ops_lower_limit", _H, "split of dynamic-shape models"),
-    Option("h2d_overlapped_with_compute", _R, "copies overlapped by the model", neutral=("0",)),
+    Option("h2d_overlapped_with_compute", _H, "copies overlapped by the model: speed, not results"),
     Option("enable_attr_compression", _E, "how attributes are written in the .om", "true", ("false", "true")),
     Option("cluster_config", _R, "several devices"),
     Option("hccl_sub_comm_config", _R, "several devices"),
-    Option("build_config", _R, "advanced build"),
+    Option("build_config", _H, "advanced build"),
     Option(
         "shape_generalized_build_mode",
         _H,

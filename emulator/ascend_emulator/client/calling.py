@@ -152,6 +152,10 @@ def _within(lowest: int, highest: int) -> Callable[[Any], int]:
 def _text(value: object) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise TypeError
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which `s` refuses as well
+        raise TypeError from None
     return value
 
 
@@ -185,13 +189,6 @@ _CONVERTERS: dict[str, Callable[[Any], object]] = {
     "D": _dict,
     "O": lambda value: value,
 }
-
-
-def _shown(module: str) -> str:
-    """The module a program finds a function in: `acl.rt` for `acl._rt.memory`, `acl` for `acl._base.buffers`."""
-    package, _, rest = module.partition("._")
-    room = rest.partition(".")[0]
-    return package if room in ("", "base") else f"{package}.{room}"
 
 
 Arguments = tuple[Any, ...]

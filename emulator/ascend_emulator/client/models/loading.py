@@ -207,7 +207,7 @@ def _check_arch(om: OmFile) -> None:
         arch = 0
     if arch != soc.arch:
         text = (
-            f"E10001: Value [{om.soc_version}] for parameter [soc_version] is invalid. Reason: "
+            f"E10001: Value {om.soc_version} for parameter soc_version is invalid. Reason: "
             f"Model soc version is not support in this device. (The device is {soc.name}.)"
         )
         raise Failure(GE_PARAM_INVALID, text)
