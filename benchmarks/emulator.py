@@ -55,14 +55,15 @@ def compare(node: Node, *, repeats: int, seconds: float) -> None:
     head = (
         "saturated, one other core busy",
         "rows/s",
-        "whole %",
-        f"worst % after {_SETTLED}",
+        "device worst %",
+        "seen: whole %",
         "latest ms",
         "card CPU %",
     )
     print(table(head, rows))
     print(
-        "Deviation of the moments seen from first + n x t(gear), as a share of the time since the first; 150 KB rows."
+        f"Deviation from first + n x t(gear): by the device's clock the worst of all batches after {_SETTLED}, as seen "
+        "by the program at the end, and the latest single batch. 150 KB rows."
     )
 
 
@@ -88,30 +89,35 @@ def _rounds(node: Node, null: Path, repeats: int) -> Iterator[Sequence[str]]:
 
 def _saturated(node: Node, path: Path, repeats: int) -> Iterator[Sequence[str]]:
     for gear, ms in COSTS_MS.items():
-        whole, worst, latest, cpu, rates = [], [], [], [], []
+        worst, whole, latest, cpu, rates = [], [], [], [], []
         for _ in range(repeats):
             with _busy_core():
-                used, seen = _watched(node, path, gear)
-            step_ns = ms * 1e6
-            off = [(moment - seen[0]) - number * step_ns for number, moment in enumerate(seen)]
-            whole.append(100 * off[-1] / ((len(seen) - 1) * step_ns))
-            worst.append(max(100 * abs(off[n]) / (n * step_ns) for n in range(_SETTLED, len(seen))))
-            latest.append(max(off) / 1e6)
-            elapsed_s = (seen[-1] - seen[0]) / 1e9
+                used, run = _watched(node, path, gear)
+            ended = _off([moment * 1000 for moment in run["ended_us"]], ms * 1e6)
+            seen = _off(run["seen_ns"], ms * 1e6)
+            worst.append(max(100 * abs(ended[n]) / (n * ms * 1e6) for n in range(_SETTLED, len(ended))))
+            whole.append(100 * seen[-1] / ((len(seen) - 1) * ms * 1e6))
+            latest.append(max(seen) / 1e6)
+            elapsed_s = (run["seen_ns"][-1] - run["seen_ns"][0]) / 1e9
             cpu.append(100 * used / elapsed_s)
             rates.append(gear * (len(seen) - 1) / elapsed_s)
         yield (
             f"gear {gear}, {ms} ms",
             Spread.of(rates).show(0),
-            Spread.of(whole).show(2),
             Spread.of(worst).show(2),
-            Spread.of(latest).show(2),
+            Spread.of(whole).show(2),
+            Spread.of(latest).show(1),
             Spread.of(cpu).show(0),
         )
 
 
-def _watched(node: Node, path: Path, gear: int) -> tuple[float, list[int]]:
-    """CPU seconds that the card spent on a run, and when each batch was seen to end."""
+def _off(moments_ns: Sequence[int], step_ns: float) -> list[float]:
+    """How far each moment is behind first + n x step, in nanoseconds."""
+    return [moment - moments_ns[0] - number * step_ns for number, moment in enumerate(moments_ns)]
+
+
+def _watched(node: Node, path: Path, gear: int) -> tuple[float, dict[str, list[int]]]:
+    """CPU seconds that the card spent on a run, and what `saturate` told."""
     with _process("saturate", path, gear, BATCHES) as process:
         card = _card(node)
         used_s = 0.0
@@ -121,7 +127,7 @@ def _watched(node: Node, path: Path, gear: int) -> tuple[float, list[int]]:
         output, errors = process.communicate()
     if process.returncode:
         raise RuntimeError(f"the program ended with {process.returncode}:\n{errors}")
-    return used_s, json.loads(output)["seen_ns"]
+    return used_s, json.loads(output)
 
 
 def _card(node: Node) -> int:

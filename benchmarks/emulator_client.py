@@ -69,22 +69,25 @@ def saturate(model: int, gear: int, batches: int) -> dict[str, list[int]]:
     With `_AHEAD` batches queued the device always has the next one, however late this process is woken.
 
     Returns:
-        `seen_ns`: monotonic nanoseconds of each batch.
+        `seen_ns`: the moment this process saw each batch, `ended_us`: when it ended by the device's own clock, in
+        the units of `event_get_timestamp`.
     """
     slots = [Slot(model) for _ in range(_AHEAD)]
     streams = [_value(acl.rt.create_stream()) for _ in slots]
     for slot in slots:
         check(acl.mdl.set_dynamic_batch_size(model, slot.inputs, slot.hidden, gear))
     seen_ns: list[int] = []
+    ended_us: list[int] = []
     for number in range(batches + len(slots)):
         slot, stream = slots[number % len(slots)], streams[number % len(slots)]
         if number >= len(slots):
             check(acl.rt.synchronize_event(slot.event))
             seen_ns.append(time.monotonic_ns())
+            ended_us.append(_value(acl.rt.event_get_timestamp(slot.event)))
         if number < batches:
             enqueue(slot, model, stream)
             check(acl.rt.record_event(slot.event, stream))
-    return {"seen_ns": seen_ns}
+    return {"seen_ns": seen_ns, "ended_us": ended_us}
 
 
 def enqueue(slot: Slot, model: int, stream: int) -> None:

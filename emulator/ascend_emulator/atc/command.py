@@ -88,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_beside_cann(os.environ)
         duration = compile_time.parse(os.environ.get(compile_time.VARIABLE, ""))
         # Real files name the binary behind the wrapper.
-        tool = modes.Tool(" ".join([f"{sys.argv[0]}.bin", *given_arguments]), version(_DISTRIBUTION), began, duration)
+        tool = modes.Tool(
+            " ".join([f"{sys.argv[0]}.bin", *given_arguments]), version(_DISTRIBUTION), began, duration
+        )
         warnings = modes.run(given, tool)
     except AtcError as error:
         print("...")

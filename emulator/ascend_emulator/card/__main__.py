@@ -23,6 +23,10 @@ _FIRST_CLIENT_S = 10.0
 _LOST_CHECK_S = 10.0
 """A lost card outlives its clients; this often it looks whether its runtime folder is still there."""
 
+_NICENESS = {"functional": 0, "modelled": -10}
+"""A client's niceness does not slow a card down, and a modelled card's clock does not wait for the host's other
+processes, as far as the user may ask for that."""
+
 
 def main(arguments: list[str]) -> None:
     """Run one card until its last client is gone.
@@ -33,11 +37,13 @@ def main(arguments: list[str]) -> None:
     if os.fork():
         os._exit(0)  # the client waits for this process only: the card's own end leaves it no zombie
     os.setsid()
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, 0)  # a client's niceness does not slow a card down
+    described = json.loads(arguments[1])
+    for niceness in (0, _NICENESS[described["settings"]["timing"]]):
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, niceness)
     sys.setswitchinterval(0.0002)  # the threads here hand each other short work
     threading.excepthook = _die
-    _Card(socket.socket(fileno=int(arguments[0])), json.loads(arguments[1])).run()
+    _Card(socket.socket(fileno=int(arguments[0])), described).run()
 
 
 def _die(trouble: threading.ExceptHookArgs) -> None:
