@@ -24,7 +24,7 @@ GE_PARAM, GE_NOT_INIT, GE_PATH, GE_MODEL, GE_LENGTH, GE_BATCH = 145000, 145001, 
 REFUSED = -1
 """Any code but 0."""
 
-_BAD_HANDLE = (INVALID_PARAM, RT_PARAM, NO_CONTEXT, STREAM_CONTEXT, 107017, REFUSED)
+BAD_HANDLE = (INVALID_PARAM, RT_PARAM, NO_CONTEXT, STREAM_CONTEXT, 107017, REFUSED)
 
 DEVICES = 2
 GEARS = (1, 2, 4, 8)
@@ -148,15 +148,10 @@ class LoadedModel:
     gears: bool
 
 
-class ApiModel:
-    """The state of one process.
+class RuntimeModel:
+    """The state of one process, and what devices, contexts, streams and events do."""
 
-    Args:
-        weights: w [8, 4] and b [4] of both models, which compute relu(x @ w) + b.
-    """
-
-    def __init__(self, weights: tuple[NDArray[np.float32], NDArray[np.float32]]) -> None:
-        self.weights = weights
+    def __init__(self) -> None:
         self.references = 0
         self.finalized = False
         self.users = [0] * DEVICES
@@ -176,11 +171,11 @@ class ApiModel:
         """Live handles of a kind, in order of creation."""
         return [handle for handle, thing in self.things.items() if isinstance(thing, kind)]
 
-    def _get(self, handle: int, kind: type) -> Any:
+    def thing(self, handle: int, kind: type) -> Any:
         thing = self.things.get(handle)
         return thing if isinstance(thing, kind) else None
 
-    def _add(self, thing: object) -> Callable[[int], None]:
+    def adding(self, thing: object) -> Callable[[int], None]:
         def add(handle: int) -> None:
             self.things[handle] = thing
             self.given.add(handle)
@@ -203,17 +198,17 @@ class ApiModel:
                 return block
         return None
 
-    def _stream(self, thread: int, handle: int) -> tuple[Stream | None, list[int]]:
+    def queue_of(self, thread: int, handle: int) -> tuple[Stream | None, list[int]]:
         """A stream that work is queued on, or why not."""
         context = self.context(thread)
         if context is None:
-            return None, [NO_CONTEXT, *(() if not handle or self._get(handle, Stream) else _BAD_HANDLE)]
-        stream = self.default[context] if not handle else self._get(handle, Stream)
+            return None, [NO_CONTEXT, *(() if not handle or self.thing(handle, Stream) else BAD_HANDLE)]
+        stream = self.default[context] if not handle else self.thing(handle, Stream)
         if stream is None:
-            return None, list(_BAD_HANDLE)
+            return None, list(BAD_HANDLE)
         return (stream, []) if stream.context is context else (None, [STREAM_CONTEXT])
 
-    def _need_context(self, thread: int) -> list[int]:
+    def no_context(self, thread: int) -> list[int]:
         return [] if self.context(thread) else [NO_CONTEXT]
 
     def finish(self, stream: Stream) -> None:
@@ -231,12 +226,12 @@ class ApiModel:
         repeated = self.references > 0
         self.references += 1
         self.finalized = False
-        return _ret([REPEAT_INITIALIZE] if repeated else [])
+        return ret([REPEAT_INITIALIZE] if repeated else [])
 
     def finalize(self, thread: int) -> Answer:
         faults = [REPEAT_FINALIZE] if self.finalized else []
         self.references, self.finalized = 0, True
-        return _ret(faults)
+        return ret(faults)
 
     # --- devices and contexts (§5)
 
@@ -248,7 +243,7 @@ class ApiModel:
             self.users[device] += 1
             self.current[thread] = primary
 
-        return _ret([] if 0 <= device < DEVICES else [RT_DEVICE], set_device)
+        return ret([] if 0 <= device < DEVICES else [RT_DEVICE], set_device)
 
     def rt_reset_device(self, thread: int, device: int) -> Answer:
         def reset(_: object) -> None:
@@ -264,25 +259,25 @@ class ApiModel:
                 self._end(primary)
 
         if not 0 <= device < DEVICES:
-            return _ret([RT_DEVICE])
-        return _ret([] if self.users[device] else [NOT_SET], reset)
+            return ret([RT_DEVICE])
+        return ret([] if self.users[device] else [NOT_SET], reset)
 
     def rt_create_context(self, thread: int, device: int) -> Answer:
         def create(handle: int) -> None:
             context = self._new_context(device, primary=False)
             context.handle = handle
-            self._add(context)(handle)
+            self.adding(context)(handle)
             self.current[thread] = context
 
-        return _pair([] if 0 <= device < DEVICES else [RT_DEVICE], FRESH, create)
+        return pair([] if 0 <= device < DEVICES else [RT_DEVICE], FRESH, create)
 
     def rt_set_context(self, thread: int, handle: int) -> Answer:
-        context = self._get(handle, Context)
+        context = self.thing(handle, Context)
 
         def bind(_: object) -> None:
             self.current[thread] = context
 
-        return _ret([INVALID_PARAM] if not handle else () if context else _BAD_HANDLE, bind)
+        return ret([INVALID_PARAM] if not handle else () if context else BAD_HANDLE, bind)
 
     def rt_get_context(self, thread: int) -> Answer:
         context = self.context(thread)
@@ -292,19 +287,19 @@ class ApiModel:
             if not context.handle:
                 assert handle not in self.given
                 context.handle = handle
-                self._add(context)(handle)
+                self.adding(context)(handle)
 
-        return _pair(self._need_context(thread), context.handle or ANY if context else ANY, name)
+        return pair(self.no_context(thread), context.handle or ANY if context else ANY, name)
 
     def rt_destroy_context(self, thread: int, handle: int) -> Answer:
-        context = self._get(handle, Context)
+        context = self.thing(handle, Context)
         if context is None:
-            return _ret(_BAD_HANDLE if handle else [INVALID_PARAM])
-        return _ret([NO_CONTEXT] if context.primary else [], lambda _: self._end(context))
+            return ret(BAD_HANDLE if handle else [INVALID_PARAM])
+        return ret([NO_CONTEXT] if context.primary else [], lambda _: self._end(context))
 
     def rt_get_device(self, thread: int) -> Answer:
         context = self.context(thread)
-        return _pair(self._need_context(thread), context.device if context else ANY)
+        return pair(self.no_context(thread), context.device if context else ANY)
 
     def _new_context(self, device: int, *, primary: bool) -> Context:
         context = Context(device, primary)
@@ -343,11 +338,11 @@ class ApiModel:
 
     def rt_create_stream(self, thread: int) -> Answer:
         context = self.context(thread)
-        add = self._add(Stream(context)) if context else None
-        return _pair(self._need_context(thread), FRESH, add)
+        add = self.adding(Stream(context)) if context else None
+        return pair(self.no_context(thread), FRESH, add)
 
     def rt_destroy_stream(self, thread: int, handle: int) -> Answer:
-        stream = self._get(handle, Stream)
+        stream = self.thing(handle, Stream)
 
         def destroy(_: object) -> None:
             self.finish(stream)
@@ -355,20 +350,20 @@ class ApiModel:
 
         if stream is None:
             # One whose context has gone may be destroyed once more by programs that clean up late (§20).
-            return _ret([0, *_BAD_HANDLE] if handle in self.given else _BAD_HANDLE)
-        return _ret(self._need_context(thread), destroy)
+            return ret([0, *BAD_HANDLE] if handle in self.given else BAD_HANDLE)
+        return ret(self.no_context(thread), destroy)
 
     def rt_synchronize_stream(self, thread: int, handle: int) -> Answer:
         context = self.context(thread)
-        stream = self.default[context] if context and not handle else self._get(handle, Stream)
-        faults = self._need_context(thread) + ([] if stream or not handle else [*_BAD_HANDLE])
-        return _ret(faults, lambda _: self.finish(stream))
+        stream = self.default[context] if context and not handle else self.thing(handle, Stream)
+        faults = self.no_context(thread) + ([] if stream or not handle else [*BAD_HANDLE])
+        return ret(faults, lambda _: self.finish(stream))
 
     def rt_stream_query(self, thread: int, handle: int) -> Answer:
         context = self.context(thread)
-        stream = self.default[context] if context and not handle else self._get(handle, Stream)
-        faults = self._need_context(thread) + ([] if stream or not handle else [*_BAD_HANDLE])
-        return _pair(faults, ANY)
+        stream = self.default[context] if context and not handle else self.thing(handle, Stream)
+        faults = self.no_context(thread) + ([] if stream or not handle else [*BAD_HANDLE])
+        return pair(faults, ANY)
 
     def rt_synchronize_device(self, thread: int) -> Answer:
         context = self.context(thread)
@@ -379,24 +374,24 @@ class ApiModel:
                 if stream.context.device == context.device:
                     self.finish(stream)
 
-        return _ret(self._need_context(thread), finish)
+        return ret(self.no_context(thread), finish)
 
     def rt_create_event(self, thread: int) -> Answer:
         context = self.context(thread)
-        add = self._add(Event(context.device)) if context else None
-        return _pair(self._need_context(thread), FRESH, add)
+        add = self.adding(Event(context.device)) if context else None
+        return pair(self.no_context(thread), FRESH, add)
 
     def rt_destroy_event(self, thread: int, handle: int) -> Answer:
-        event = self._get(handle, Event)
+        event = self.thing(handle, Event)
         if event is None:
-            return _ret([0, *_BAD_HANDLE] if handle in self.given else _BAD_HANDLE)
-        return _ret([], lambda _: self.things.pop(handle))
+            return ret([0, *BAD_HANDLE] if handle in self.given else BAD_HANDLE)
+        return ret([], lambda _: self.things.pop(handle))
 
     def rt_record_event(self, thread: int, handle: int, stream_handle: int) -> Answer:
-        event = self._get(handle, Event)
-        stream, faults = self._stream(thread, stream_handle)
+        event = self.thing(handle, Event)
+        stream, faults = self.queue_of(thread, stream_handle)
         if event is None:
-            faults += [*_BAD_HANDLE]
+            faults += [*BAD_HANDLE]
         elif stream is not None and stream.context.device != event.device:
             faults += [REFUSED]
 
@@ -404,355 +399,58 @@ class ApiModel:
             self.recordings += 1
             event.recorded, event.reached, event.order = stream, False, self.recordings
 
-        return _ret(faults, record)
+        return ret(faults, record)
 
     def rt_stream_wait_event(self, thread: int, stream_handle: int, handle: int) -> Answer:
-        event = self._get(handle, Event)
-        _, faults = self._stream(thread, stream_handle)
+        event = self.thing(handle, Event)
+        _, faults = self.queue_of(thread, stream_handle)
         if event is None:
-            faults += [*_BAD_HANDLE]
+            faults += [*BAD_HANDLE]
         elif event.recorded is None:
             faults += [RT_PARAM]
-        return _ret(faults)
+        return ret(faults)
 
     def rt_query_event_status(self, thread: int, handle: int) -> Answer:
-        event = self._get(handle, Event)
+        event = self.thing(handle, Event)
         if event is None:
-            return _pair(_BAD_HANDLE, ANY)
-        return _pair([], 0 if event.recorded is None else 1 if event.reached else ANY)
+            return pair(BAD_HANDLE, ANY)
+        return pair([], 0 if event.recorded is None else 1 if event.reached else ANY)
 
     def rt_synchronize_event(self, thread: int, handle: int) -> Answer:
-        event = self._get(handle, Event)
+        event = self.thing(handle, Event)
 
         def reach(_: object) -> None:
             event.reached = event.recorded is not None
 
-        return _ret([] if event else _BAD_HANDLE, reach)
+        return ret([] if event else BAD_HANDLE, reach)
 
     def rt_event_elapsed_time(self, thread: int, start: int, end: int) -> Answer:
-        first, last = self._get(start, Event), self._get(end, Event)
+        first, last = self.thing(start, Event), self.thing(end, Event)
         if first is None or last is None:
-            return _pair(_BAD_HANDLE, ANY)
+            return pair(BAD_HANDLE, ANY)
         if first.recorded is None or last.recorded is None:
-            return _pair([NO_TIME], ANY)
+            return pair([NO_TIME], ANY)
         if not (first.reached and last.reached):
-            return _pair([0, NO_TIME, TIME_REVERSED], ANY)
+            return pair([0, NO_TIME, TIME_REVERSED], ANY)
         if first.recorded is last.recorded:  # in a queue, times are in order of recording
-            return _pair([] if first.order <= last.order else [0, TIME_REVERSED], ANY)
-        return _pair([0, TIME_REVERSED], ANY)
-
-    # --- memory (§8)
-
-    def rt_malloc(self, thread: int, size: int, policy: int) -> Answer:
-        context = self.context(thread)
-        faults = self._need_context(thread) + ([] if size else [INVALID_PARAM])
-        if size > 1 << 40:
-            faults += [207001, 207018, INVALID_PARAM]
-        return _pair(faults, FRESH, self._new_block(size, context.device if context else None))
-
-    def rt_malloc_host(self, thread: int, size: int) -> Answer:
-        faults = self._need_context(thread) + ([] if size else [INVALID_PARAM])
-        if size > 1 << 45:
-            faults += [207001, INVALID_PARAM]
-        return _pair(faults, FRESH, self._new_block(size, None))
-
-    def _new_block(self, size: int, device: int | None) -> Callable[[int], None]:
-        def add(address: int) -> None:
-            assert address % 64 == 0, hex(address)
-            for block in self.blocks.values():
-                apart = address + size <= block.address or block.address + len(block.content) <= address
-                assert apart, (hex(address), hex(block.address))
-            self.blocks[address] = Block(address, device, np.full(size, UNKNOWN, np.int16))
-
-        return add
-
-    def rt_free(self, thread: int, address: int) -> Answer:
-        block = self.blocks.get(address)
-        if block is None or block.device is None:
-            return _ret(
-                [INVALID_PARAM] if not address else [0, REFUSED] if address in self.given else [REFUSED]
-            )
-        return _ret([], lambda _: self.blocks.pop(address))
-
-    def rt_free_host(self, thread: int, address: int) -> Answer:
-        block = self.blocks.get(address)
-        if block is None or block.device is not None:
-            return _ret([REFUSED] if address else [INVALID_PARAM])
-        return _ret([], lambda _: self.blocks.pop(address))
-
-    def _range(self, address: int, size: int) -> tuple[Block | None, list[int]]:
-        block = self.block_with(address, size) if address else None
-        return block, [] if block else [REFUSED] if address else [INVALID_PARAM]
-
-    def rt_memset(self, thread: int, address: int, room: int, value: int, size: int) -> Answer:
-        if not size:
-            return _ret([])
-        faults = self._need_context(thread) + ([] if size <= room else [REFUSED])
-        return self._set(address, value, size, faults, None)
-
-    def rt_memset_async(
-        self, thread: int, address: int, room: int, value: int, size: int, handle: int
-    ) -> Answer:
-        if not size:
-            return _ret([])
-        stream, faults = self._stream(thread, handle)
-        return self._set(address, value, size, faults + ([] if size <= room else [RT_PARAM]), stream)
-
-    def _set(self, address: int, value: int, size: int, faults: list[int], user: Stream | None) -> Answer:
-        block, missing = self._range(address, size)
-
-        def store(_: object) -> None:
-            assert block is not None
-            start = address - block.address
-            block.content[start : start + size] = value & 0xFF
-            block.user = user
-
-        return _ret(faults + missing, store)
-
-    def rt_memcpy(self, thread: int, target: int, room: int, source: int, size: int, kind: int) -> Answer:
-        if not size:
-            return _ret([])
-        return self._copy(target, room, source, size, kind, self._need_context(thread), None)
-
-    def rt_memcpy_async(
-        self, thread: int, target: int, room: int, source: int, size: int, kind: int, handle: int
-    ) -> Answer:
-        if not size:
-            return _ret([])
-        stream, faults = self._stream(thread, handle)
-        blocks = self.block_with(target, size), self.block_with(source, size)
-        if all(block is not None and block.device is None for block in blocks):
-            faults = [*faults, NOT_SUPPORTED]
-        return self._copy(target, room, source, size, kind, faults, stream)
-
-    def _copy(
-        self,
-        target: int,
-        room: int,
-        source: int,
-        size: int,
-        kind: int,
-        faults: list[int],
-        user: Stream | None,
-    ) -> Answer:
-        to, no_target = self._range(target, size)
-        start, no_source = self._range(source, size)
-        faults = [*faults, *no_target, *no_source]
-        if not 0 <= kind <= 5:
-            faults.append(INVALID_PARAM)
-        if size > room:
-            faults.append(RT_PARAM)
-
-        def move(_: object) -> None:
-            assert to is not None
-            assert start is not None
-            first, second = target - to.address, source - start.address
-            to.content[first : first + size] = start.content[second : second + size].copy()
-            to.user = start.user = user
-
-        return _ret(faults, move)
-
-    # --- data buffers and datasets (§10)
-
-    def create_data_buffer(self, thread: int, address: int, size: int) -> Answer:
-        return _bare(FRESH, self._add(Buffer(address, size)))
-
-    def get_data_buffer_addr(self, thread: int, handle: int) -> Answer:
-        buffer = self._get(handle, Buffer)
-        return _bare(buffer.address if buffer else 0)
-
-    def get_data_buffer_size_v2(self, thread: int, handle: int) -> Answer:
-        buffer = self._get(handle, Buffer)
-        return _bare(buffer.size if buffer else 0)
-
-    def update_data_buffer(self, thread: int, handle: int, address: int, size: int) -> Answer:
-        buffer = self._get(handle, Buffer)
-
-        def update(_: object) -> None:
-            buffer.address, buffer.size = address, size
-
-        return _ret([] if buffer else [INVALID_PARAM], update)
-
-    def destroy_data_buffer(self, thread: int, handle: int) -> Answer:
-        known = self._get(handle, Buffer) is not None
-        return _ret([] if known else [INVALID_PARAM], lambda _: self.things.pop(handle))
-
-    def mdl_create_dataset(self, thread: int) -> Answer:
-        return _bare(FRESH, self._add(Dataset()))
-
-    def mdl_add_dataset_buffer(self, thread: int, handle: int, buffer: int) -> Answer:
-        dataset = self._get(handle, Dataset)
-        known = dataset is not None and self._get(buffer, Buffer) is not None
-        return _pair([] if known else [INVALID_PARAM], handle, lambda _: dataset.buffers.append(buffer))
-
-    def mdl_get_dataset_num_buffers(self, thread: int, handle: int) -> Answer:
-        dataset = self._get(handle, Dataset)
-        return _bare(len(dataset.buffers) if dataset else 0)
-
-    def mdl_get_dataset_buffer(self, thread: int, handle: int, index: int) -> Answer:
-        dataset = self._get(handle, Dataset)
-        return _bare(dataset.buffers[index] if dataset and 0 <= index < len(dataset.buffers) else 0)
-
-    def mdl_destroy_dataset(self, thread: int, handle: int) -> Answer:
-        known = self._get(handle, Dataset) is not None
-        return _ret([] if known else [INVALID_PARAM], lambda _: self.things.pop(handle))
-
-    # --- models (§9, §11, §12)
-
-    def mdl_load_from_file(self, thread: int, path: str) -> Answer:
-        context = self.context(thread)
-        faults = self._need_context(thread)
-        if not self.references:
-            faults.append(GE_NOT_INIT)
-        if not path.endswith(".om"):
-            faults.append(GE_PATH)
-
-        def load(model_id: int) -> None:
-            assert context is not None
-            assert model_id > max(self.models_given, default=0), "ids increase"
-            self.models_given.add(model_id)
-            self.models[model_id] = LoadedModel(context.device, path.endswith("gears.om"))
-
-        return _pair(faults, ANY, load)
-
-    def mdl_unload(self, thread: int, model_id: int) -> Answer:
-        if model_id not in self.models:
-            return _ret([0, GE_MODEL] if model_id in self.models_given else [GE_MODEL])
-        return _ret([], lambda _: self.models.pop(model_id))
-
-    def mdl_create_desc(self, thread: int) -> Answer:
-        return _bare(FRESH, self._add(Desc()))
-
-    def mdl_get_desc(self, thread: int, handle: int, model_id: int) -> Answer:
-        desc, model = self._get(handle, Desc), self.models.get(model_id)
-        faults = [] if desc else [INVALID_PARAM]
-        if model is None:
-            # Of a model whose device was reset nothing says whether its description is still known.
-            faults += [GE_MODEL, *([0] if model_id in self.models_given else [])]
-
-        def fill(_: object) -> None:
-            desc.gears = model.gears if model else None
-
-        return _ret(faults, fill)
-
-    def mdl_get_num_inputs(self, thread: int, handle: int) -> Answer:
-        desc = self._get(handle, Desc)
-        return _bare(0 if desc is None else ANY if desc.gears is None else 2 if desc.gears else 1)
-
-    def mdl_get_input_size_by_index(self, thread: int, handle: int, index: int) -> Answer:
-        desc = self._get(handle, Desc)
-        if desc is None or desc.gears is None:
-            return _bare(0 if desc is None else ANY)
-        sizes = [max(GEARS) * COLUMNS * FLOAT, 4] if desc.gears else [4 * COLUMNS * FLOAT]
-        return _bare(sizes[index] if index < len(sizes) else 0)
-
-    def mdl_destroy_desc(self, thread: int, handle: int) -> Answer:
-        known = self._get(handle, Desc) is not None
-        return _ret([] if known else [INVALID_PARAM], lambda _: self.things.pop(handle))
-
-    def mdl_set_dynamic_batch_size(
-        self, thread: int, model_id: int, handle: int, index: int, batch: int
-    ) -> Answer:
-        model, dataset = self.models.get(model_id), self._get(handle, Dataset)
-        faults = [] if batch else [INVALID_PARAM]
-        if model is None:
-            faults += [GE_MODEL, *([GE_BATCH, 0] if model_id in self.models_given else [])]
-        elif not model.gears or batch not in GEARS:
-            faults.append(GE_BATCH)
-        buffer = None
-        if dataset is not None and 0 <= index < len(dataset.buffers):
-            buffer = self._get(dataset.buffers[index], Buffer)
-        if buffer is None or not buffer.address:
-            faults.append(INVALID_PARAM)
-        elif buffer.size < 4:
-            faults.append(GE_LENGTH)
-        block = self.block_with(buffer.address, min(buffer.size, 8)) if buffer else None
-        if buffer is not None and buffer.address and (block is None or block.device is None):
-            faults += [0, REFUSED]  # on hardware the copy of the gear fails, or overwrites something
-
-        def write(_: object) -> None:
-            if block is not None and buffer is not None:
-                width = 8 if buffer.size >= 8 else 4
-                start = buffer.address - block.address
-                block.content[start : start + width] = np.frombuffer(
-                    batch.to_bytes(width, "little"), np.uint8
-                )
-
-        return _ret(faults, write)
-
-    def mdl_execute(self, thread: int, model_id: int, inputs: int, outputs: int) -> Answer:
-        return self._execute(thread, model_id, inputs, outputs, self._need_context(thread), None)
-
-    def mdl_execute_async(self, thread: int, model_id: int, inputs: int, outputs: int, handle: int) -> Answer:
-        stream, faults = self._stream(thread, handle)
-        return self._execute(thread, model_id, inputs, outputs, faults, stream)
-
-    def _execute(
-        self, thread: int, model_id: int, inputs: int, outputs: int, faults: list[int], user: Stream | None
-    ) -> Answer:
-        model, context = self.models.get(model_id), self.context(thread)
-        sources, targets = self.buffers_of(inputs), self.buffers_of(outputs)
-        if sources is None or targets is None:
-            faults = [*faults, REFUSED]
-        if model is None:
-            faults = [*faults, GE_MODEL, *([MODEL_CONTEXT] if model_id in self.models_given else [])]
-        elif context is not None and model.device != context.device:
-            faults = [*faults, MODEL_CONTEXT]
-        if model is None or sources is None or targets is None:
-            return _ret(faults)
-        if len(sources) != 1 + model.gears or len(targets) != 1:
-            faults = [*faults, GE_PARAM]
-        elif not model.gears and sources[0].size + INPUT_SLACK < 4 * COLUMNS * FLOAT:
-            faults = [*faults, GE_PARAM, 545000]
-        if not all(buffer.address for buffer in (*sources, *targets)):
-            faults = [*faults, INVALID_PARAM]
-        return _ret(faults, lambda _: self._compute(model, sources, targets[0], user))
-
-    def buffers_of(self, handle: int) -> list[Buffer] | None:
-        """The buffers of a dataset; None if it or one of them is gone."""
-        dataset = self._get(handle, Dataset)
-        if dataset is None:
-            return None
-        found = [self._get(buffer, Buffer) for buffer in dataset.buffers]
-        return None if None in found else found
-
-    def _bytes(self, buffer: Buffer, size: int, user: Stream | None) -> bytes | None:
-        """What a buffer holds; None if a byte of it is unknown."""
-        block = self.block_with(buffer.address, size)
-        assert block is not None
-        block.user = user
-        start = buffer.address - block.address
-        held = block.content[start : start + size]
-        return None if (held == UNKNOWN).any() else held.astype(np.uint8).tobytes()
-
-    def _compute(
-        self, model: LoadedModel, sources: list[Buffer], target: Buffer, user: Stream | None
-    ) -> None:
-        rows: int | None = 4
-        if model.gears:
-            gear = self._bytes(sources[1], min(sources[1].size, 8), user)
-            rows = None if gear is None else int.from_bytes(gear, "little")
-            rows = rows if rows in GEARS else None
-        data = self._bytes(sources[0], (rows or max(GEARS)) * COLUMNS * FLOAT, user)
-        block = self.block_with(target.address, target.size)
-        assert block is not None
-        block.user, block.computed = user, None
-        start = target.address - block.address
-        block.content[start : start + target.size] = UNKNOWN
-        if rows is not None and data is not None:
-            x = np.frombuffer(data, np.float32).reshape(rows, COLUMNS)
-            if np.isfinite(x).all() and np.abs(x).max() < 1e6:
-                w, b = self.weights
-                block.computed = start, (np.maximum(x @ w, 0) + b).reshape(-1)[: target.size // FLOAT]
+            return pair([] if first.order <= last.order else [0, TIME_REVERSED], ANY)
+        return pair([0, TIME_REVERSED], ANY)
 
 
-def _ret(faults: Codes, then: Callable[[Any], object] | None = None) -> Answer:
+def either(faults: list[int], others: list[int]) -> list[int]:
+    """Faults of two kinds together: the call can succeed only if both kinds allow it."""
+    allowed = [code for code in (*faults, *others) if code]
+    may_succeed = (not faults or 0 in faults) and (not others or 0 in others)
+    return [0, *allowed] if allowed and may_succeed else allowed
+
+
+def ret(faults: Codes, then: Callable[[Any], object] | None = None) -> Answer:
     return Answer("ret", frozenset(faults) or frozenset((0,)), then=then)
 
 
-def _pair(faults: Codes, value: object, then: Callable[[Any], object] | None = None) -> Answer:
+def pair(faults: Codes, value: object, then: Callable[[Any], object] | None = None) -> Answer:
     return Answer("pair", frozenset(faults) or frozenset((0,)), value, then)
 
 
-def _bare(value: object, then: Callable[[Any], object] | None = None) -> Answer:
+def bare(value: object, then: Callable[[Any], object] | None = None) -> Answer:
     return Answer("bare", frozenset((0,)), value, then)

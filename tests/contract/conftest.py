@@ -40,6 +40,30 @@ def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert not left, f"a test left a card behind: {left}"
 
 
+_KEEPER = """
+import acl, sys
+print(acl.rt.set_device(0), flush=True)
+sys.stdin.read()
+print(acl.rt.reset_device(0))
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _card_stays(runtime_folder: Path) -> Iterator[None]:
+    """A process that keeps device 0 open, so that its card need not start anew for every test.
+
+    As on hardware the card is there before a test and after it; what a test left on it is gone with its connection.
+    A test that wants a card with other settings names a node of its own.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", _KEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as keeper:
+        assert keeper.stdout is not None
+        assert keeper.stdout.readline() == "0\n"
+        yield
+        assert keeper.communicate(timeout=_TIMEOUT_S)[0] == "0\n"
+
+
 @pytest.fixture(autouse=True)
 def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """What holds for `acl` must hold without Ray; a test that needs it belongs in tests/serve."""

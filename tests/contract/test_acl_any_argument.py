@@ -32,6 +32,7 @@ import acl
 import pytest
 
 from tests.contract.cards import held_cards
+from tests.contract.odd_arguments import host_memory, objects
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("emulator")]
 
@@ -131,103 +132,6 @@ EDGES = tuple((1 << power) + off for power in (31, 32, 47, 52, 63, 64) for off i
 # --- the program ---------------------------------------------------------------------------------------
 
 
-class _Huge:
-    def __index__(self) -> int:
-        return 1 << 70
-
-
-class _Number(int):
-    pass
-
-
-class _Text(str):
-    __slots__ = ()
-
-
-def _fail(*_: object) -> None:
-    raise ValueError("a callback that fails")
-
-
-def _objects() -> list[Any]:
-    import numpy as np
-
-    circle: list[Any] = [1]
-    circle.append(circle)
-    prop = {"memAttr": 4, "location": {"id": 0, "type": 1}}
-    return [
-        *(
-            None,
-            True,
-            1.5,
-            float("nan"),
-            float("inf"),
-            -1e300,
-            1j,
-            "",
-            "x",
-            "\ud800",
-            "a\0b",
-            b"",
-            b"\x07" * 64,
-            ...,
-        ),
-        *(
-            bytearray(8),
-            memoryview(b"12"),
-            [],
-            [0],
-            [0] * 3,
-            [1 << 70],
-            [-1, "a"],
-            [[1, 2]],
-            [[1], None],
-            circle,
-            [None],
-        ),
-        *(
-            (),
-            (1,),
-            (2, 3),
-            (-1,),
-            (1 << 40, 1 << 40),
-            ("a",),
-            {},
-            {"a": 1},
-            {1: 2},
-            set(),
-            range(3),
-            prop,
-            [prop],
-            len,
-        ),
-        *(
-            _fail,
-            _Huge(),
-            _Number(3),
-            _Text("x"),
-            object(),
-            int,
-            np.int64(3),
-            np.uint8(1),
-            np.float32(2),
-            np.zeros(4),
-        ),
-        *(
-            np.zeros((4, 4))[:, ::2],
-            np.zeros((), "i4"),
-            np.array([None]),
-            np.zeros(2, "S3"),
-            np.zeros((0, 2)),
-            np,
-        ),
-        {"name": "x", "dimCount": 2, "dims": [2, 8]},
-        {"dimCount": -1, "dims": [1 << 80]},
-        {"dimCount": 1 << 40, "dims": []},
-        {"numAttrs": 1, "attrs": [{"attr": 2, "value": {"deviceId": 0}}]},
-        {"failureMode": -1, "overflowSwitch": 1 << 40, "priority": None},
-    ]
-
-
 class Calls:
     """What is called with what.
 
@@ -240,8 +144,8 @@ class Calls:
 
         self.draw = random.Random(seed)
         self.names: dict[str, Any] = {"path": str(model), "thread": threading.get_ident()}
-        self.names |= _host_memory(model.read_bytes())
-        self.objects = _objects()
+        self.names |= host_memory(model.read_bytes())
+        self.objects = objects()
         letters = {converter: letter for letter, converter in calling._CONVERTERS.items()}
         self.forms: dict[str, str] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
@@ -259,6 +163,8 @@ class Calls:
         self.draw.shuffle(self.unseen)
         self.known = {path: [list(USES[path])] if path in USES else [] for path in self.functions}
         self.contexts: list[int] = []
+        self.spaces: list[int] = []
+        self.mapped: list[int] = []
         self.foreign: list[tuple[int, int]] = []
         self.made = 0
         self.context = 0
@@ -270,10 +176,14 @@ class Calls:
         names = self.names
         for handle in self.contexts:
             acl.rt.destroy_context(handle)
+        for address in self.mapped:
+            acl.rt.unmap_mem(address)
+        for address in self.spaces:
+            acl.rt.release_mem_address(address)
         acl.rt.reset_device_force(1)
         acl.rt.reset_device_force(0)
-        self.contexts.clear()
-        self.foreign.clear()
+        for kept in (self.contexts, self.mapped, self.spaces, self.foreign):
+            kept.clear()
         assert acl.init() in (0, 100002)
         assert acl.rt.set_device(1) == 0, acl.get_recent_err_msg()
         names["far_stream"], names["far_block"] = acl.rt.create_stream()[0], acl.rt.malloc(4096, 0)[0]
@@ -291,6 +201,7 @@ class Calls:
             names[name] = acl.rt.malloc(4096, 0)[0]
         names["pinned"], names["freed_pinned"] = acl.rt.malloc_host(1 << 16)[0], acl.rt.malloc_host(4096)[0]
         names["space"] = acl.rt.reserve_mem_address(4 << 20, 0, 0, 0)[0]
+        self.spaces.append(names["space"])
         prop = {"memAttr": 4, "location": {"id": 0, "type": 1}}
         names["physical"] = acl.rt.malloc_physical(2 << 20, prop, 0)[0]
         self._prepare_models()
@@ -415,8 +326,12 @@ class Calls:
             self.names[f"made_{self.made}"] = first
             if name == "create_context":
                 self.contexts.append(first)
+            elif name == "reserve_mem_address":
+                self.spaces.append(first)
         if name.startswith("finalize"):
             acl.init()
+        elif code == 0 and name == "map_mem":
+            self.mapped.append(arguments[0])
         elif name == "start_thread":
             # Its stack stays until it is joined.
             with suppress(RuntimeError):
@@ -447,33 +362,6 @@ class Calls:
 
 def _module(path: str) -> str:
     return path.rpartition(".")[0].partition(".")[2]
-
-
-def _host_memory(model: bytes) -> dict[str, int]:
-    """A model's file, and pages between others that nobody may touch: writable, readable, behind their file's end."""
-    libc = ctypes.CDLL(None)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
-    private, none = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, 0
-    page = mmap.PAGESIZE
-    room = (len(model) // page + 1) * page
-    base: int = libc.mmap(None, 16 * page + room, none, private, -1, 0)
-    fixed, readable = 0x10, mmap.PROT_READ
-    libc.mmap(base + 2 * page, 2 * page, readable | mmap.PROT_WRITE, private | fixed, -1, 0)
-    libc.mmap(base + 6 * page, page, readable, private | fixed, -1, 0)
-    file = os.memfd_create("short")
-    os.truncate(file, page)
-    libc.mmap(base + 10 * page, 2 * page, readable | mmap.PROT_WRITE, mmap.MAP_SHARED | fixed, file, 0)
-    libc.mmap(base + 14 * page, room, readable | mmap.PROT_WRITE, private | fixed, -1, 0)
-    ctypes.memmove(base + 14 * page, model, len(model))
-    return {
-        "file": base + 14 * page,
-        "file_size": len(model),
-        "host": base + 2 * page,
-        "guarded": base + 8 * page,
-        "readonly": base + 6 * page,
-        "behind_file": base + 11 * page,
-    }
 
 
 def _has_known_form(result: object) -> bool:
@@ -542,7 +430,7 @@ def main(model: Path, seed: int, seconds: float) -> None:
         except (TypeError, ValueError, OverflowError, MemoryError):
             done[path][0] += 1
             continue
-        except MAY_RAISE.get(path, ()):  # type: ignore[misc]  # an empty tuple catches nothing
+        except MAY_RAISE.get(path, ()):  # an empty tuple catches nothing
             continue
         finally:
             os.write(log, f" {1000 * (time.monotonic() - began):.0f} ms\n".encode())
@@ -566,6 +454,7 @@ def main(model: Path, seed: int, seconds: float) -> None:
 # --- the test ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.ascend_findings("*")
 @pytest.mark.parametrize(("seed", "soc", "model"), SOCS)
 def test_every_call_survives_every_argument(
     seed: int, soc: str, model: str, om_files: dict[str, Path], tmp_path: Path
@@ -600,6 +489,37 @@ def test_every_call_survives_every_argument(
     )
     failed = {path for path in USES if path in counts and not counts[path][1]}
     assert len(failed) < len(USES) // 4, f"calls that should succeed never did: {sorted(failed)}"
+
+
+def test_a_path_to_what_has_no_end_is_refused(run_python: Callable[..., str], tmp_path: Path) -> None:
+    """A model's file has a size, a configuration is a regular file of at most 10 levels.
+
+    hicann/ge `model_parser_base.cc` (145002), hicann/runtime `json_parser.cpp` (100003, 100006).
+    """
+    deep, flat = tmp_path / "deep.json", tmp_path / "flat.json"
+    deep.write_text('{"dump": ' + "[" * 11 + "]" * 11 + "}")
+    flat.write_text('{"dump": ' + "[" * 10 + "]" * 10 + "}")
+    program = """
+import acl, sys
+print(*(acl.init(path) for path in ("/dev/zero", *sys.argv[1:])))
+print(acl.mdl.query_size("/dev/zero"), acl.mdl.query_size("/dev/null"), acl.mdl.load_from_file("/dev/zero"))
+"""
+    printed = run_python(program, deep, flat).splitlines()
+    assert printed == ["100003 100006 0", "(0, 0, 145002) (0, 0, 145002) (0, 145002)"]
+
+
+def test_a_profile_outlives_the_device_it_was_taken_of(
+    run_python: Callable[..., str], tmp_path: Path
+) -> None:
+    """`acl.prof.stop` after `reset_device` gives a code, as every call does (facts/pyacl.md §2); here 0."""
+    program = """
+import acl, os, sys
+os.chdir(sys.argv[1])
+acl.init(), acl.rt.set_device(0), acl.prof.init(".")
+config = acl.prof.create_config([0], 0, 0, 3)
+print(acl.prof.start(config), acl.rt.reset_device(0), acl.prof.stop(config), acl.prof.finalize())
+"""
+    assert run_python(program, tmp_path) == "0 0 0 0"
 
 
 if __name__ == "__main__":

@@ -429,6 +429,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("use-after-free")
 def test_a_failed_task_is_described(stream: int) -> None:
     """`set_exception_info_callback` and the accessors ([B] rt_synchronize.cpp, [C] callback.cpp)."""
     seen: list[tuple[int, ...]] = []
@@ -471,6 +472,7 @@ def test_a_failed_task_is_described(stream: int) -> None:
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("use-after-free")
 def test_an_exception_callback_that_raises_is_not_called_again(
     stream: int, capfd: pytest.CaptureFixture[str]
 ) -> None:

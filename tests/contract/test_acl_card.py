@@ -156,6 +156,7 @@ for _ in range(6):
     wait_until(lambda: not node_folder(runtime_folder, "crowd").exists())
 
 
+@pytest.mark.ascend_findings("use-after-fork")
 def test_a_forked_child_leaves_the_parents_connection_alone(run_python: Callable[..., str]) -> None:
     program = """
 import acl, os
@@ -301,6 +302,7 @@ net = Net(sys.argv[1])
     assert run_python(program, om_files["static"]) == repr([0] * 9)
 
 
+@pytest.mark.ascend_findings("leak")
 def test_things_outlive_the_device_they_were_made_on(
     run_python: Callable[..., str], om_files: dict[str, Path]
 ) -> None:

@@ -106,6 +106,7 @@ def test_set_device_drops_an_explicit_context(device: int) -> None:
     assert acl.rt.destroy_context(context) == 0
 
 
+@pytest.mark.ascend_findings("no-context")
 def test_the_default_context_is_not_destroyed_by_hand(device: int) -> None:
     """Facts §5.2: 107002."""
     context, _ = acl.rt.get_context()
@@ -123,6 +124,7 @@ def test_a_thread_joins_a_context_by_its_handle(device: int) -> None:
     assert in_thread(join) == ((0, 107002), 0, (0, 0), (context, 0))
 
 
+@pytest.mark.ascend_findings("use-after-free", "double-free")
 def test_a_context_destroyed_elsewhere_is_gone_here(device: int) -> None:
     """Facts §5.2: its threads are left without a context."""
     context, _ = acl.rt.create_context(0)

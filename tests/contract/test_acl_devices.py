@@ -114,6 +114,7 @@ print(acl.rt.set_device_sat_mode(2), acl.rt.set_device_sat_mode(-1), acl.rt.get_
     assert run_python(program).splitlines() == ["(0, 0) 0 (1, 0)", "107000 107000 (1, 0)"]
 
 
+@pytest.mark.ascend_findings("no-context")
 def test_peers_are_two_devices(device: int) -> None:
     """A device is no peer of itself: 100000; flags are reserved: 200006 ([C] memory.cpp)."""
     count, _ = acl.rt.get_device_count()

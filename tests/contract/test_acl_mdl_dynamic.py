@@ -231,6 +231,11 @@ second.close()
 acl.rt.reset_device(0)
 """
     told = run_python(
-        program, om["sum"], om["places"], ASCEND_EMULATOR_TIMING="modelled", ASCEND_EMULATOR_VALUES="cheap"
+        program,
+        om["sum"],
+        om["places"],
+        ASCEND_EMULATOR_NODE="dynamic-modelled",
+        ASCEND_EMULATOR_TIMING="modelled",
+        ASCEND_EMULATOR_VALUES="cheap",
     )
     assert told.splitlines() == ["[1, 2]", "[3, 2]", "507011 True"]

@@ -32,8 +32,7 @@ def own(device: int, om: dict[str, Path]) -> Iterator[tuple[int, int, int, int]]
     assert ret == 0
     memory = [acl.rt.malloc(size, 0)[0] for size in (work, weights)]
     yield memory[0], work, memory[1], weights
-    for address in memory:
-        acl.rt.free(address)
+    assert [acl.rt.free(address) for address in memory] == [0, 0]
 
 
 def free_bytes() -> int:
@@ -110,14 +109,18 @@ def test_memory_that_is_none_of_the_device_is_refused(
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("free-in-flight")
 def test_memory_freed_under_a_model_fails_its_executions(
     own: tuple[int, int, int, int], om: dict[str, Path]
 ) -> None:
     """facts/pyacl.md §9.1: the memory is to be freed after `unload`; a core that reads it otherwise gets 507015."""
-    model, ret = acl.mdl.load_from_file_with_mem(str(om["plain"]), *own)
+    work, work_bytes, _, weight_bytes = own
+    weights, ret = acl.rt.malloc(weight_bytes, 0)
+    assert ret == 0
+    model, ret = acl.mdl.load_from_file_with_mem(str(om["plain"]), work, work_bytes, weights, weight_bytes)
     assert ret == 0
     loaded = Loaded(model)
-    assert acl.rt.free(own[2]) == 0
+    assert acl.rt.free(weights) == 0
     assert loaded.run() == 507015
     loaded.close()
 
@@ -201,6 +204,7 @@ def bundle(om: dict[str, Path], tmp_path: Path, emulator: None) -> Path:
 
 
 @pytest.mark.parametrize("from_memory", [False, True])
+@pytest.mark.ascend_findings("double-free")
 def test_a_bundle_holds_models(device: int, bundle: Path, from_memory: bool) -> None:
     """facts/pyacl.md §9.1; GE `model.cpp` aclmdlBundle*: its models are run by their ids and unloaded with it."""
     if from_memory:
@@ -344,10 +348,12 @@ assert acl.mdl.set_exec_config_opt(config, 0, 20) == 0
 print(acl.mdl.execute_v2(loaded.model, loaded.inputs, loaded.outputs, stream, config))
 assert acl.rt.reset_device_force(0) == 0
 """
-    told = run_python(program, om["plain"], named, ASCEND_EMULATOR_FAULTS="execute:hang")
+    hanging = {"ASCEND_EMULATOR_NODE": "loading-hang", "ASCEND_EMULATOR_FAULTS": "execute:hang"}
+    told = run_python(program, om["plain"], named, **hanging)
     assert told == "507046"
 
 
+@pytest.mark.ascend_findings("use-after-free")
 def test_what_is_prepared_follows_every_change(device: int, stream: int, om: dict[str, Path]) -> None:
     """An execution uses datasets and buffers as they are when it is called (facts/pyacl.md §10)."""
     loaded = Loaded(om["plain"])
@@ -367,6 +373,7 @@ def test_what_is_prepared_follows_every_change(device: int, stream: int, om: dic
     assert acl.mdl.execute_async(loaded.model, loaded.inputs, loaded.outputs, stream) == 0
     extra = acl.create_data_buffer(second, 32)
     assert acl.mdl.add_dataset_buffer(loaded.outputs, extra) == (loaded.outputs, 0)
+    assert acl.rt.synchronize_stream(stream) == 0
     assert acl.mdl.execute_async(loaded.model, loaded.inputs, loaded.outputs, stream) == 145000
     loaded.close()
     assert acl.mdl.execute_async(loaded.model, loaded.inputs, loaded.outputs, stream) == 145003
@@ -374,6 +381,7 @@ def test_what_is_prepared_follows_every_change(device: int, stream: int, om: dic
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("out-of-bounds", "*")  # or whatever lies at the address that is drawn
 def test_no_address_in_a_buffer_crashes_anything(device: int, om: dict[str, Path]) -> None:
     """The card looks at every address before it uses it: an execution on what is no live block ends with 507015."""
     loaded = Loaded(om["plain"])

@@ -54,6 +54,7 @@ def test_no_bytes_are_no_block(malloc: Callable[[int], tuple[int, int]]) -> None
     assert malloc(0) == (0, 100000)
 
 
+@pytest.mark.ascend_findings("double-free", "wrong-free")
 def test_only_blocks_of_its_own_are_freed(device: int, emulator: None) -> None:
     """The documentation of `acldvppFree`: it frees what `acldvppMalloc` gave; null is 100000."""
     address, ret = acl.media.dvpp_malloc(64)
@@ -68,6 +69,7 @@ def test_only_blocks_of_its_own_are_freed(device: int, emulator: None) -> None:
     assert acl.rt.free(plain) == 0
 
 
+@pytest.mark.ascend_findings("no-context")
 def test_memory_needs_a_context(run_python: Callable[..., str]) -> None:
     """facts/pyacl.md §5: device memory belongs to the calling thread's context; without one it is 107002."""
     program = "import acl; acl.init(); print(acl.media.dvpp_malloc(64), acl.himpi.dvpp_malloc(0, 64))"

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("device")]
 H2H, H2D, D2H, D2D, DEFAULT, H2BUF2D = range(6)
 NOWHERE = 4096
 """An address that no process has memory at."""
+UNPINNED = pytest.mark.ascend_findings("unpinned-copy")
 
 
 def malloc(size: int) -> int:
@@ -86,6 +87,7 @@ def test_memset_sets_device_and_pinned_memory() -> None:
     assert acl.rt.free(address) == 0
 
 
+@pytest.mark.ascend_findings("no-context")
 def test_kinds_and_sizes_are_checked_before_the_context() -> None:
     """hicann/runtime `aclrtMemcpyImpl`, `ApiErrorDecorator::MemCopySync`, `ApiImpl::MemCopySync`."""
     data = acl.util.bytes_to_ptr(bytes(64))
@@ -103,6 +105,7 @@ def test_kinds_and_sizes_are_checked_before_the_context() -> None:
     assert found == [0, 107000, 0, 107002]
 
 
+@pytest.mark.ascend_findings("out-of-bounds", "use-after-free")
 def test_memory_that_is_not_there_fails_a_copy() -> None:
     """hicann/driver `devmm_memcpy_range_check` EINVAL, `user_err` PARA_ERROR; hicann/runtime: 507899."""
     address, data = malloc(64), acl.util.bytes_to_ptr(bytes(64))
@@ -119,6 +122,7 @@ def test_memory_that_is_not_there_fails_a_copy() -> None:
     assert acl.rt.memset(address, 64, 0, 64) == 507899
 
 
+@pytest.mark.ascend_findings("use-after-free")
 def test_a_freed_pinned_block_is_not_there() -> None:
     host, ret = acl.rt.malloc_host(64)
     assert (ret, acl.rt.free_host(host)) == (0, 0)
@@ -157,11 +161,11 @@ def places(stream: int) -> Iterator[dict[str, int]]:
 @pytest.mark.parametrize(
     ("source", "target", "codes"),
     [
-        ("pageable", "device", [107000, 0, 107000, 0, 0, 0]),
-        ("device", "pageable", [107000, 107000, 0, 0, 0, 107000]),
-        ("pinned", "pageable", [207000, 0, 107000, 107000, 207000, 107000]),
-        ("pageable", "pinned", [207000, 107000, 0, 107000, 207000, 107000]),
-        ("pageable", "pageable", [207000, 0, 0, 0, 207000, 107000]),
+        pytest.param("pageable", "device", [107000, 0, 107000, 0, 0, 0], marks=UNPINNED),
+        pytest.param("device", "pageable", [107000, 107000, 0, 0, 0, 107000], marks=UNPINNED),
+        pytest.param("pinned", "pageable", [207000, 0, 107000, 107000, 207000, 107000], marks=UNPINNED),
+        pytest.param("pageable", "pinned", [207000, 107000, 0, 107000, 207000, 107000], marks=UNPINNED),
+        pytest.param("pageable", "pageable", [207000, 0, 0, 0, 207000, 107000], marks=UNPINNED),
         ("pinned", "device", [0, 0, 0, 0, 0, 0]),
         ("device", "pinned", [0, 0, 0, 0, 0, 107000]),
         ("device", "device", [0, 0, 0, 0, 0, 107000]),
@@ -212,16 +216,21 @@ def test_a_copy_with_condition_is_a_queued_copy(places: dict[str, int], stream: 
     assert acl.rt.memcpy_async_with_condition(0, 64, keep, 64, H2D, stream) == 100000
 
 
-@pytest.mark.parametrize("queued", [False, True])
-@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize(
+    ("queued", "pinned"),
+    [(False, False), (False, True), (True, True), pytest.param(True, False, marks=UNPINNED)],
+)
 def test_rows_are_copied_and_what_lies_between_is_not(stream: int, queued: bool, pinned: bool) -> None:
     """hicann/runtime docs 11-03 `aclrtMemcpy2d`, `aclrtMemcpy2dAsync`."""
     rng = np.random.default_rng(5)
     picture = rng.integers(0, 256, (7, 20), dtype=np.uint8)
-    host, _ = acl.rt.malloc_host(picture.nbytes)
+    back = np.zeros((7, 24), np.uint8)
+    source, target = picture.ctypes.data, back.ctypes.data
+    hosts = [acl.rt.malloc_host(array.nbytes)[0] for array in (picture, back)]
     if pinned:
-        assert acl.rt.memcpy(host, picture.nbytes, picture.ctypes.data, picture.nbytes, H2H) == 0
-    source = host if pinned else picture.ctypes.data
+        assert acl.rt.memcpy(hosts[0], picture.nbytes, source, picture.nbytes, H2H) == 0
+        assert acl.rt.memset(hosts[1], back.nbytes, 0, back.nbytes) == 0
+        source, target = hosts
     address = malloc(7 * 32)
     put(address, bytes(7 * 32))
 
@@ -234,11 +243,12 @@ def test_rows_are_copied_and_what_lies_between_is_not(stream: int, queued: bool,
     there = np.frombuffer(take(address, 7 * 32), np.uint8).reshape(7, 32)
     assert (there[:, :16] == picture[:, :16]).all()
     assert not there[:, 16:].any()
-    back = np.zeros((7, 24), np.uint8)
-    assert copy(back.ctypes.data, 24, address, 32, 16, 7, D2H) == 0
+    assert copy(target, 24, address, 32, 16, 7, D2H) == 0
+    if pinned:
+        assert acl.rt.memcpy(back.ctypes.data, back.nbytes, target, back.nbytes, H2H) == 0
     assert (back[:, :16] == picture[:, :16]).all()
     assert not back[:, 16:].any()
-    assert [acl.rt.free(address), acl.rt.free_host(host)] == [0, 0]
+    assert [acl.rt.free(address), *map(acl.rt.free_host, hosts)] == [0, 0, 0]
 
 
 def test_rows_are_copied_on_the_device_by_a_stream_only(stream: int) -> None:
@@ -257,6 +267,7 @@ def test_rows_are_copied_on_the_device_by_a_stream_only(stream: int) -> None:
     assert [acl.rt.free(one), acl.rt.free(two)] == [0, 0]
 
 
+@pytest.mark.ascend_findings("out-of-bounds", "unpinned-copy")
 def test_arguments_of_copies_of_rows(stream: int) -> None:
     """hicann/runtime `CheckMemcpy2dParam`, `ApiErrorDecorator::MemCopy2DCheckParam`, `IsZeroSizeMemcpy2d`."""
     address, data = malloc(64), acl.util.bytes_to_ptr(bytes(64))
@@ -318,6 +329,7 @@ print(codes)
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("double-free", "unpinned-copy")
 def test_on_a_board_host_and_device_are_one(run_python: Callable[..., str]) -> None:
     """hicann/runtime docs 11-02 `aclrtMallocHost`, 11-03 `aclrtMemcpyAsync`: all kinds are copies on the device."""
     environment = {"ASCEND_EMULATOR_RUN_MODE": "0", "ASCEND_EMULATOR_NODE": "board"}
@@ -350,6 +362,7 @@ print([
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("unpinned-copy")
 def test_copies_with_pageable_memory_take_their_modelled_time(
     run_python: Callable[..., str], tmp_path: Path
 ) -> None:

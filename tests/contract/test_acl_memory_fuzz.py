@@ -134,6 +134,7 @@ EXAMPLES = 1500
 
 
 @pytest.mark.parametrize("soc", ["Ascend310P3", "Ascend910B3"])
+@pytest.mark.ascend_findings("*")
 def test_arbitrary_arguments_are_survived(run_python: Callable[..., str], soc: str) -> None:
     program = PROGRAM.replace("FORMS", repr(FORMS)).replace("EXAMPLES", str(EXAMPLES))
     found = ast.literal_eval(run_python(program, ASCEND_EMULATOR_SOC=soc, ASCEND_EMULATOR_NODE=f"fuzz-{soc}"))

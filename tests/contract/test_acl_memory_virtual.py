@@ -107,6 +107,7 @@ def test_memory_moves_from_one_address_to_another(space: int) -> None:
     assert [acl.rt.unmap_mem(space + 3 * PIECE), acl.rt.free_physical(handle)] == [0, 0]
 
 
+@pytest.mark.ascend_findings("double-free")
 def test_memory_that_is_mapped_lives_on_when_its_handle_is_freed(space: int) -> None:
     """hicann/driver `devmm_vmm_map_handle_ref_inc`, `svm_mem_release`."""
     before = used()
@@ -135,6 +136,7 @@ def test_what_is_not_mapped_is_not_there(space: int, stream: int) -> None:
     assert [acl.rt.free_physical(handle), acl.rt.free_host(host)] == [0, 0]
 
 
+@pytest.mark.ascend_findings("double-free")
 def test_arguments_of_reservations() -> None:
     """hicann/runtime `aclrtReserveMemAddressImpl`; hicann/driver `devmm_mem_address_reserve_para_check`."""
     assert acl.rt.reserve_mem_address(0, 0, 0, 0) == (0, 100000)

@@ -54,6 +54,7 @@ def test_pinned_memory_goes_there_and_back(stream: int, pinned: int, block: int)
     assert acl.util.ptr_to_bytes(pinned, SIZE) == bytes(range(256)) * (SIZE // 256)
 
 
+@pytest.mark.ascend_findings("unpinned-copy")
 def test_pageable_memory_is_copied_before_the_call_returns(stream: int, block: int) -> None:
     """Pageable memory falls back to draining and copying at once (facts §8.5, [C])."""
     data = bytes(range(256))
@@ -105,6 +106,7 @@ def test_a_stream_belongs_to_its_context(stream: int, block: int) -> None:
     assert acl.rt.destroy_context(other) == 0
 
 
+@pytest.mark.ascend_findings("no-context")
 def test_a_stream_is_destroyed_by_a_thread_with_a_context(device: int) -> None:
     """`destroy_stream` needs a context (facts §6.1)."""
     stream, ret = acl.rt.create_stream()
@@ -114,6 +116,7 @@ def test_a_stream_is_destroyed_by_a_thread_with_a_context(device: int) -> None:
     assert acl.rt.destroy_stream(stream) == 0
 
 
+@pytest.mark.ascend_findings("double-free")
 def test_streams_are_counted(device: int) -> None:
     """`get_stream_available_num` counts them; a destroyed handle is 100000 (facts §6.1)."""
     before, ret = acl.rt.get_stream_available_num()
@@ -151,6 +154,7 @@ def test_time_outs_are_checked(stream: int) -> None:
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("use-after-free")
 def test_a_failing_task_is_told_by_the_next_synchronise_only(stream: int, pinned: int) -> None:
     """A failure comes out at the next synchronise and is forgotten then ([C])."""
     freed, _ = acl.rt.malloc(64, 0)
@@ -164,6 +168,7 @@ def test_a_failing_task_is_told_by_the_next_synchronise_only(stream: int, pinned
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("use-after-free")
 def test_stop_on_failure_stops_the_context(device: int) -> None:
     """Failure mode 1 holds for the context, which then refuses new work ([C] stream.cc, StreamSetMode)."""
     context, ret = acl.rt.create_context(0)
@@ -202,6 +207,7 @@ def test_stop_on_failure_stops_the_context(device: int) -> None:
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("use-after-free")
 def test_by_default_an_event_behind_a_failure_is_reached(stream: int, pinned: int) -> None:
     """Failure mode 0: what is queued behind a failure runs all the same ([C])."""
     event, _ = acl.rt.create_event()
@@ -215,6 +221,7 @@ def test_by_default_an_event_behind_a_failure_is_reached(stream: int, pinned: in
 
 
 @pytest.mark.usefixtures("emulator")
+@pytest.mark.ascend_findings("use-after-free")
 def test_a_failure_waits_for_who_is_still_there(stream: int, pinned: int) -> None:
     """A wait that ran out of time takes no failure with it (emulator)."""
     me = threading.get_ident()
@@ -394,8 +401,8 @@ def test_leaving_the_device_gives_up_waits_for_what_nobody_records(run_python: C
 import acl
 acl.rt.set_device(0)
 first, second = acl.rt.create_stream()[0], acl.rt.create_stream()[0]
-event, block = acl.rt.create_event_with_flag(1)[0], acl.rt.malloc(1 << 20, 0)[0]
+event, (block, _), (other, _) = acl.rt.create_event_with_flag(1)[0], acl.rt.malloc(1 << 20, 0), acl.rt.malloc(64, 0)
 acl.rt.memset_async(block, 1 << 20, 1, 1 << 20, second)
-print(acl.rt.stream_wait_event(first, event), acl.rt.memset_async(block, 64, 1, 64, first), acl.rt.reset_device(0))
+print(acl.rt.stream_wait_event(first, event), acl.rt.memset_async(other, 64, 1, 64, first), acl.rt.reset_device(0))
 """
     assert run_python(program) == "0 0 0"

@@ -107,6 +107,7 @@ def test_a_forgotten_device_warns_and_calls_no_acl():
         gc.collect()
 
 
+@pytest.mark.ascend_findings("no-context")
 def test_another_thread_needs_to_bind(device):
     found = []
 
