@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -16,6 +17,9 @@ from ascend_emulator.clock.timing import read_timing
 from ascend_emulator.codes import RT_DEVICE_SETUP, Failure
 from ascend_emulator.rendezvous import Place, connect, listen, locked, meet, place_of
 from ascend_emulator.settings import Settings
+
+_LAST_BREATH_MS = 100
+"""How long a killed card may take to go; a living one is kept waiting as long by who took it for dead."""
 
 
 def join_card(settings: Settings, number: int) -> socket:
@@ -68,9 +72,22 @@ def clear_away(settings: Settings, number: int) -> None:
     Raises:
         Failure: 507033, the runtime folder is wrong.
     """
-    link = meet(place_of(settings.node, number))
-    if link is not None:
-        link.close()
+    place = place_of(settings.node, number)
+    link = meet(place)
+    while link is not None and _hangs_up(link):
+        link = meet(place)
+
+
+def _hangs_up(link: socket) -> bool:
+    """Whether the other end closes a connection that nobody speaks on; closes this one.
+
+    A process that is killed closes its clients' connections before the socket it listens on, and what connects to
+    that meanwhile is a card's last breath. A card that lives says nothing.
+    """
+    with link:
+        waiting = select.poll()
+        waiting.register(link, select.POLLIN)
+        return bool(waiting.poll(_LAST_BREATH_MS))
 
 
 def _start(place: Place, settings: Settings, listener: socket) -> None:
