@@ -87,6 +87,7 @@ class Op(IntEnum):
     REPORT_DONE = 74
     PROFILE = 80
     TAKE_TASKS = 81
+    COUNT_LAG = 82
     CONTROL = 90
     MEET = 91
 

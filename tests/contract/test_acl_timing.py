@@ -1,10 +1,16 @@
 """Modelled timing, and what the calls that wait do to the GIL. Times are tables, so that the tests know them."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("emulator")]
@@ -293,3 +299,55 @@ def test_a_wrong_table_is_refused_by_name(run_python: Callable[..., str], tmp_pa
     )
     assert printed.startswith("507033 ")
     assert "unknown keys ['model']" in printed
+
+
+def test_a_process_is_told_when_modelled_times_were_not_kept(tmp_path: Path, runtime_folder: Path) -> None:
+    """What cannot be kept is counted and said, never hidden (ascend_emulator/clock/schedule.py)."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    size = 1500
+    weights = numpy_helper.from_array(np.ones((size, size), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "heavy",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [size, size])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [size, size])],
+        [weights],
+    )
+    source = tmp_path / "heavy.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    atc = shutil.which("atc", path=sysconfig.get_path("scripts")) or "atc"
+    options = [f"--model={source}", f"--output={tmp_path / 'heavy'}", "--precision_mode_v2=origin"]
+    subprocess.run(
+        [atc, "--framework=5", "--soc_version=Ascend310P3", *options], check=True, stdout=subprocess.DEVNULL
+    )
+    (tmp_path / "times.csv").write_text("gear,ms\nstatic,0.1\n")
+    program = """
+import acl, sys
+acl.init(); acl.rt.set_device(0)
+model, ret = acl.mdl.load_from_file(sys.argv[1])
+assert ret == 0, acl.get_recent_err_msg()
+size = 1500 * 1500 * 4
+(source, _), (target, _) = acl.rt.malloc(size, 0), acl.rt.malloc(size, 0)
+acl.rt.memset(source, size, 0, size)
+inputs, _ = acl.mdl.add_dataset_buffer(acl.mdl.create_dataset(), acl.create_data_buffer(source, size))
+outputs, _ = acl.mdl.add_dataset_buffer(acl.mdl.create_dataset(), acl.create_data_buffer(target, size))
+assert [acl.mdl.execute(model, inputs, outputs) for _ in range(3)] == [0, 0, 0]
+acl.rt.reset_device(0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "heavy.om")],
+        env={
+            **os.environ,
+            "ASCEND_EMULATOR_NODE": "late",
+            "ASCEND_EMULATOR_TIMING": "modelled",
+            "ASCEND_EMULATOR_TIMES": str(tmp_path / "times.csv"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "behind 0 ms of modelled work" in done.stderr

@@ -78,16 +78,20 @@ class Engine:
                     stream.hang()
                 continue
             end_ns = time.monotonic_ns()
+            real_ns = end_ns - start_ns
             if task.duration_ns is not None:
                 ready_ns = max(task.arrival_ns, stream.clock_ns)
-                start_ns, end_ns = self._schedule.place(ready_ns, duration_ns, end_ns - start_ns)
+                start_ns, end_ns = self._schedule.place(ready_ns, duration_ns, real_ns)
             elif self.slowdown > 1:
-                end_ns = start_ns + int((end_ns - start_ns) * self.slowdown)
+                end_ns = start_ns + int(real_ns * self.slowdown)
             _sleep_until(end_ns)
             with self._lock:
                 self._pending -= 1
                 self._schedule.ended(start_ns, end_ns, time.monotonic_ns())
                 stream.note(task, start_ns, end_ns)
+                if task.duration_ns is not None:
+                    stream.port.modelled_ns += duration_ns
+                    stream.port.behind_ns += max(0, real_ns - duration_ns)
                 stream.finish(end_ns, failure)
 
 

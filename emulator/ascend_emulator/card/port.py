@@ -45,6 +45,8 @@ class Port:
         hung: its streams whose task never ends.
         callbacks: its desk for callbacks.
         journal: its tasks, for its profiler.
+        modelled_ns: modelled time of its tasks so far.
+        behind_ns: by how much computing them took longer than that.
         leaving: whether it leaves the device and waits for its work: then what can never go on is given up.
         pid: the process that connected.
     """
@@ -57,6 +59,8 @@ class Port:
         self.hung: set[Stream] = set()
         self.leaving = False
         self.journal = Journal()
+        self.modelled_ns = 0
+        self.behind_ns = 0
         self.pid = _PEER.unpack(link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
         self._machine = machine
         self._link = link

@@ -7,6 +7,7 @@ explicit ones (`create_context`). The last to go closes the connection, and the 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextlib import suppress
 from functools import partial
@@ -30,6 +31,9 @@ from ascend_emulator.wire import HEADER, ONE, TWO, Op
 
 if TYPE_CHECKING:
     from ascend_emulator.client.link import Link
+
+_LAG_MS, _LAG_SHARE = 20.0, 0.02
+"""What a process is told of: first executions are slow, and a moment's delay is nothing to speak of."""
 
 _stream_numbers = count(1)
 _context_numbers = count(1)
@@ -347,12 +351,30 @@ def _end_context(context: Context) -> None:
 def _close_if_unused(device: Device) -> None:
     if not device.contexts:
         del _devices[device.ordinal]
+        _tell_lag(device)
         device.link.close()
         if device.link.lost:
             from ascend_emulator.client.start import clear_away
 
             with suppress(Failure):  # whoever starts the next card clears away too
                 clear_away(settings(), ordinals()[device.ordinal])
+
+
+def _tell_lag(device: Device) -> None:
+    """Say so where modelled times were not kept: a program's figures would be wrong without a word."""
+    link = device.link
+    if not link.copy_times:
+        return
+    with suppress(Failure):
+        answer = link.call(Op.COUNT_LAG, b"")
+        behind_ms, modelled_ms = answer.first / 1e6, answer.second / 1e6
+        if behind_ms > _LAG_MS and behind_ms > _LAG_SHARE * modelled_ms:
+            text = (
+                f"ascend-emulator: device {device.ordinal} was {behind_ms:.0f} ms behind {modelled_ms:.0f} ms of "
+                "modelled work: computing took longer than the model says, so times seen are too long. "
+                "ASCEND_EMULATOR_VALUES=cheap computes less."
+            )
+            print(text, file=sys.stderr)
 
 
 def _after_fork() -> None:

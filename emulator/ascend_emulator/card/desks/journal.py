@@ -1,4 +1,4 @@
-"""The journal of one client's tasks: switched on and off, and handed over."""
+"""The journal of one client's tasks: switched on and off, and handed over; and how late they were."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class JournalDesk(Desk):
 
     def __init__(self, port: Port, machine: Machine) -> None:
         super().__init__(port, machine)
-        self.handlers = {Op.PROFILE: self._profile}
+        self.handlers = {Op.PROFILE: self._profile, Op.COUNT_LAG: self._count_lag}
         self.fd_handlers = {Op.TAKE_TASKS: self._take}
 
     def _profile(self, channel: int, sequence: int, message: bytes) -> None:
@@ -26,6 +26,10 @@ class JournalDesk(Desk):
         with self._machine.lock:
             self._port.journal.on = bool(on)
         self._port.reply(channel, sequence)
+
+    def _count_lag(self, channel: int, sequence: int, message: bytes) -> None:
+        with self._machine.lock:
+            self._port.reply(channel, sequence, first=self._port.behind_ns, second=self._port.modelled_ns)
 
     def _take(self, channel: int, sequence: int, message: bytes, fd: int) -> None:
         with self._machine.lock:
