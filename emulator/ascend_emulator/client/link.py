@@ -29,6 +29,12 @@ from ascend_emulator.settings import Settings
 from ascend_emulator.wire import Op, Way
 
 _LONGEST_ANSWER = wire.REPLY.size + wire.MAX_TEXT + 1
+_QUICK_NS = 150_000
+"""An answer that came as soon as this lets the next one be looked for before the thread sleeps for it."""
+
+_SPIN_NS = 100_000
+"""How long it is looked for: being woken takes as long. Waits for real work are longer and cost no CPU."""
+
 _LOST = "EE9999: the card has gone: its process ended. Reset the device, or start the process again."
 
 
@@ -54,6 +60,7 @@ class _Channel:
         self._buffer = ctypes.create_string_buffer(_LONGEST_ANSWER)
         self._heard = ctypes.c_uint32.from_buffer(self._buffer)  # the sequence of the answer that came last
         self._poll = libc.PollEntry(self._fd, libc.POLL_IN, 0)
+        self._is_quick = False
 
     def next_sequence(self) -> int:
         """Go on to the next command; the sequence of the one before."""
@@ -76,6 +83,10 @@ class _Channel:
         deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
         in_time = True
         deferred: BaseException | None = None
+        began_ns = time.monotonic_ns()
+        if self._is_quick:
+            while not poll(self._poll, 1, 0) and time.monotonic_ns() < began_ns + _SPIN_NS:
+                pass
         # Whatever interrupts this loop, what has arrived is seen in the buffer. Answers to waits that timed out
         # earlier are passed over.
         while in_time and self._heard.value != self.sequence and self._heard.value != instead:
@@ -93,6 +104,7 @@ class _Channel:
                 raise
             except BaseException as error:  # noqa: BLE001 - a signal handler raised; a C call would return first
                 deferred = error
+        self._is_quick = time.monotonic_ns() < began_ns + _QUICK_NS
         if deferred is not None:
             raise deferred
         if not in_time or (instead is not None and self._heard.value != instead):
