@@ -104,7 +104,7 @@ class AppConfig(_Closed):
         batching: how rows become batches.
         limits: bounds on one request.
         replica_cpus: CPUs that a replica asks Ray for, which is a promise and no limit; the default is what one was
-            measured to use at about 180 requests of one row a second (`python -m benchmarks replica`).
+            measured to use at about 190 requests of one row a second (`python -m benchmarks replica`).
         start_timeout_s: time for opening the device, loading and warming up.
         stall_timeout_s: a batch that is on the device for longer makes the replica unhealthy.
         autoscaling: options of Serve's `autoscaling_config`; `target_ongoing_requests` is derived when not given.
