@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from math import inf
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_START = attrgetter("start")
 
-class Range(NamedTuple, Generic[T]):
+
+@dataclass(frozen=True)
+class Range(Generic[T]):
     """Addresses [start, end) and what is known of them."""
 
     start: int
@@ -42,10 +46,10 @@ class Ranges(Generic[T]):
         added = Range(start, start + size, value)
 
         def changed(old: list[Range[T]]) -> list[Range[T]]:
-            first = bisect_left(old, (start,))
+            first = bisect_left(old, start, key=_START)
             if first and old[first - 1].end > start:
                 first -= 1
-            return [*old[:first], added, *old[bisect_left(old, (added.end,)) :]]
+            return [*old[:first], added, *old[bisect_left(old, added.end, key=_START) :]]
 
         self._change(changed)
 
@@ -56,7 +60,7 @@ class Ranges(Generic[T]):
             return None
 
         def changed(old: list[Range[T]]) -> list[Range[T]]:
-            index = bisect_left(old, (start,))
+            index = bisect_left(old, start, key=_START)
             return old[:index] + old[index + 1 :]
 
         self._change(changed)
@@ -65,7 +69,7 @@ class Ranges(Generic[T]):
     def at(self, address: int) -> Range[T] | None:
         """The range that an address lies in, or None."""
         ranges = self._ranges
-        index = bisect_right(ranges, (address, inf)) - 1
+        index = bisect_right(ranges, address, key=_START) - 1
         return ranges[index] if index >= 0 and address < ranges[index].end else None
 
     def holding(self, address: int, size: int) -> Range[T] | None:
@@ -76,7 +80,7 @@ class Ranges(Generic[T]):
     def overlaps(self, start: int, size: int) -> bool:
         """Whether a byte of [start, start + size) lies in any range."""
         ranges = self._ranges
-        index = bisect_right(ranges, (start + size - 1, inf)) - 1
+        index = bisect_right(ranges, start + size - 1, key=_START) - 1
         return index >= 0 and ranges[index].end > start
 
     def covers(self, start: int, size: int) -> bool:

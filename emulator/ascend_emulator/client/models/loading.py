@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -214,7 +213,7 @@ def _check_arch(om: OmFile) -> None:
 
 
 def _check_host(om: OmFile) -> None:
-    here = f"{platform.system().lower()}_{platform.machine()}"
+    here = f"{os.uname().sysname.lower()}_{os.uname().machine}"
     if om.host and om.host != here:
         text = f"E19999: the dynamic model was compiled for the host {om.host}, this one is {here}."
         raise Failure(GE_FAILURE, text)
