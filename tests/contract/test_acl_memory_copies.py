@@ -10,28 +10,14 @@ import acl
 import numpy as np
 import pytest
 
+from tests.contract.blocks import malloc, put, take
+
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("device")]
 
 H2H, H2D, D2H, D2D, DEFAULT, H2BUF2D = range(6)
 NOWHERE = 4096
 """An address that no process has memory at."""
 UNPINNED = pytest.mark.ascend_findings("unpinned-copy")
-
-
-def malloc(size: int) -> int:
-    address, ret = acl.rt.malloc(size, 0)
-    assert ret == 0, acl.get_recent_err_msg()
-    return int(address)
-
-
-def put(address: int, data: bytes) -> None:
-    assert acl.rt.memcpy(address, len(data), acl.util.bytes_to_ptr(data), len(data), H2D) == 0
-
-
-def take(address: int, size: int) -> bytes:
-    data = bytes(size)
-    assert acl.rt.memcpy(acl.util.bytes_to_ptr(data), size, address, size, D2H) == 0
-    return data
 
 
 def test_copies_reach_every_byte_and_no_other() -> None:

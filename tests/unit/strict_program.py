@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from ascend_emulator.strict.findings import Finding
 from ascend_emulator.strict.insight import Range
 from ascend_emulator.strict.sanitizer import Sanitizer
@@ -109,3 +110,16 @@ class Program:
 
     def read(self, size: int = 64, offset: int = 0) -> None:
         self("util.ptr_to_bytes", PINNED + offset, size, gives=b"")
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program()
+
+
+@pytest.fixture
+def memory(program: Program) -> Program:
+    """A program with a device block and a pinned block of 128 bytes."""
+    program.malloc(128)
+    program.malloc_host(128)
+    return program

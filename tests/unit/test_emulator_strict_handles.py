@@ -2,22 +2,13 @@
 
 import pytest
 
+from tests.unit import strict_program
 from tests.unit.strict_program import DEVICE, EVENT, H2D, HOST, INPUTS, MODEL, PINNED, STREAMS, Program
 
 pytestmark = pytest.mark.unit
 
-
-@pytest.fixture
-def program() -> Program:
-    return Program()
-
-
-@pytest.fixture
-def memory(program: Program) -> Program:
-    """A program with a device block and a pinned block of 128 bytes."""
-    program.malloc(128)
-    program.malloc_host(128)
-    return program
+# Fixtures, by the names that tests ask for them.
+program, memory = strict_program.program, strict_program.memory
 
 
 def test_handles_are_ended_once_and_not_used_after(program: Program) -> None:

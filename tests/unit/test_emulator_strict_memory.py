@@ -4,22 +4,13 @@ from typing import Any
 
 import pytest
 
+from tests.unit import strict_program
 from tests.unit.strict_program import D2H, DEVICE, H2D, HOST, PINNED, STREAMS, Program
 
 pytestmark = pytest.mark.unit
 
-
-@pytest.fixture
-def program() -> Program:
-    return Program()
-
-
-@pytest.fixture
-def memory(program: Program) -> Program:
-    """A program with a device block and a pinned block of 128 bytes."""
-    program.malloc(128)
-    program.malloc_host(128)
-    return program
+# Fixtures, by the names that tests ask for them.
+program, memory = strict_program.program, strict_program.memory
 
 
 def test_a_correct_life_of_memory_is_no_finding(memory: Program) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit import strict_program
 from tests.unit.strict_program import (
     DEFAULT_STREAM,
     DEVICE,
@@ -21,18 +22,8 @@ from tests.unit.strict_program import (
 
 pytestmark = pytest.mark.unit
 
-
-@pytest.fixture
-def program() -> Program:
-    return Program()
-
-
-@pytest.fixture
-def memory(program: Program) -> Program:
-    """A program with a device block and a pinned block of 128 bytes."""
-    program.malloc(128)
-    program.malloc_host(128)
-    return program
+# Fixtures, by the names that tests ask for them.
+program, memory = strict_program.program, strict_program.memory
 
 
 def test_a_buffer_is_poisoned_until_its_stream_is_synchronised(memory: Program) -> None:
