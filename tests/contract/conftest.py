@@ -6,10 +6,8 @@ skips on real hardware.
 
 import builtins
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.contract.tools import installed_atc
 
 _TIMEOUT_S = 60
 
@@ -139,9 +139,7 @@ def om_files(tmp_path_factory: pytest.TempPathFactory, runtime_folder: Path) -> 
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, folder / "small.onnx")
-    atc = shutil.which("atc", path=sysconfig.get_path("scripts")) or shutil.which("atc")
-    if atc is None:
-        pytest.skip("there is no atc to compile the test models with")
+    atc = installed_atc()
     found = {"weights": folder / "weights.npz"}
     for name, soc, options in (
         ("gears", acl.get_soc_name(), ["--input_shape=x:-1,8", "--dynamic_batch_size=1,2,4,8"]),

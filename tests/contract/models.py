@@ -1,15 +1,14 @@
 """Models for contract tests: networks as text, compiled with the `atc` at hand, loaded with a set of buffers."""
 
 import glob
-import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import acl
 import numpy as np
 import onnx
-import pytest
+
+from tests.contract.tools import installed_atc
 
 HIDDEN = "ascend_mbatch_shape_data"
 _NUMPY = {0: np.float32, 1: np.float16, 3: np.int32, 4: np.uint8, 9: np.int64, 12: np.bool_}
@@ -20,9 +19,7 @@ def compiled(folder: Path, name: str, network: str, *options: str) -> Path:
     """Compile a network, given as the text of an ONNX graph, for the SoC at hand; results keep their types."""
     model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {network}')
     onnx.save(model, folder / f"{name}.onnx")
-    atc = shutil.which("atc", path=sysconfig.get_path("scripts")) or shutil.which("atc")
-    if atc is None:
-        pytest.skip("there is no atc to compile the test models with")
+    atc = installed_atc()
     common = [
         "--framework=5",
         f"--soc_version={acl.get_soc_name()}",

@@ -1,9 +1,6 @@
 """Small networks, how they are compiled, and what their answers must be: for the tests of sessions and lanes."""
 
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +11,7 @@ from onnx import TensorProto, helper
 
 from ascend_serve import env
 from ascend_serve.runtime.device import Device
+from tests.contract.tools import installed_atc
 
 LIMIT_S = 60.0
 F, I64, I32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
@@ -87,17 +85,10 @@ def onnx_model(network):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def find_atc():
-    beside = Path(sys.executable).parent / "atc"
-    return str(beside) if beside.exists() else shutil.which("atc")
-
-
 @pytest.fixture(scope="session")
 def build(tmp_path_factory):
     """Compile a network with the installed `atc` for a SoC, once; the precision is the network's own."""
-    atc = find_atc()
-    if atc is None:
-        pytest.skip("no atc is installed")
+    atc = installed_atc()
     built = {}
 
     def compile_network(network, soc):

@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.contract.tools import until
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("emulator")]
 
@@ -25,13 +26,6 @@ def card_pid():
             return int(path.parent.name)
     return None
 """
-
-
-def wait_until(what: Callable[[], bool], within_s: float = 15) -> None:
-    deadline = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.01)
 
 
 def node_folder(root: Path, node: str) -> Path:
@@ -104,9 +98,9 @@ sys.stdin.read()
     ) as client:
         assert client.stdout is not None
         assert client.stdout.readline().split() == ["0", "0", "0"]
-        wait_until(lambda: before - free() > (1 << 30) + (1 << 26))
+        until(lambda: before - free() > (1 << 30) + (1 << 26))
         client.send_signal(signal.SIGKILL)
-    wait_until(lambda: free() == before)
+    until(lambda: free() == before)
     assert acl.rt.get_stream_available_num() == streams_before
     assert acl.rt.reset_device(0) == 0
 
@@ -153,7 +147,7 @@ for _ in range(6):
         for _ in range(5)
     ]
     assert [client.wait(60) for client in clients] == [0] * 5
-    wait_until(lambda: not node_folder(runtime_folder, "crowd").exists())
+    until(lambda: not node_folder(runtime_folder, "crowd").exists())
 
 
 @pytest.mark.ascend_findings("use-after-fork")

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.contract.tools import until
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("emulator")]
 
@@ -36,13 +37,6 @@ z = dataset(acl.mdl.get_num_outputs(desc), acl.mdl.get_output_size_by_index)
 def execute(stream=0):
     return acl.mdl.execute_async(model, x, z, stream) or acl.rt.synchronize_stream(stream)
 """
-
-
-def until(what: Callable[[], bool], within_s: float = 15) -> None:
-    deadline = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < deadline, "did not come true in time"
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """A model that was compiled for another NPU architecture is refused by the names of both SoCs."""
 
-import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import acl
@@ -10,6 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from tests.contract.tools import installed_atc
 
 pytestmark = pytest.mark.contract
 
@@ -30,8 +30,7 @@ def test_a_model_for_another_architecture_is_refused_by_name(
     )
     soc = acl.get_soc_name() or ""
     other = "Ascend910B3" if soc.startswith("Ascend310") else "Ascend310P3"
-    atc = shutil.which("atc", path=sysconfig.get_path("scripts"))
-    assert atc is not None
+    atc = installed_atc()
     options = ("--model=net.onnx", "--framework=5", "--output=net", f"--soc_version={other}")
     subprocess.run([atc, *options], cwd=tmp_path, check=True, capture_output=True, timeout=60)
 

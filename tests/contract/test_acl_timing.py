@@ -2,16 +2,16 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.contract.tools import installed_atc
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("emulator")]
 
@@ -317,7 +317,7 @@ def test_a_process_is_told_when_modelled_times_were_not_kept(tmp_path: Path, run
     )
     source = tmp_path / "heavy.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
-    atc = shutil.which("atc", path=sysconfig.get_path("scripts")) or "atc"
+    atc = installed_atc()
     options = [f"--model={source}", f"--output={tmp_path / 'heavy'}", "--precision_mode_v2=origin"]
     subprocess.run(
         [atc, "--framework=5", "--soc_version=Ascend310P3", *options], check=True, stdout=subprocess.DEVNULL

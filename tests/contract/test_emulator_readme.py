@@ -2,13 +2,13 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
+
+from tests.contract.tools import installed_atc
 
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("emulator", "runtime_folder")]
 
@@ -33,9 +33,8 @@ def run(folder: Path, *command: str, **environment: str) -> subprocess.Completed
 
 
 def atc(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    found = shutil.which("atc", path=sysconfig.get_path("scripts")) or "atc"
     common = ("--model=net.onnx", "--framework=5", "--output=net", "--soc_version=Ascend310P3")
-    return run(folder, found, *common, "--input_shape=x:1,4", *options)
+    return run(folder, installed_atc(), *common, "--input_shape=x:1,4", *options)
 
 
 def shown(text: str) -> str:

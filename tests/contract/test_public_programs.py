@@ -11,16 +11,16 @@ from ONNX, whose results are known.
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.contract.tools import installed_atc
 
 pytestmark = pytest.mark.contract
 
@@ -330,9 +330,7 @@ def compiled(
     import onnx
     from onnx import helper, numpy_helper
 
-    atc = shutil.which("atc", path=sysconfig.get_path("scripts")) or shutil.which("atc")
-    if atc is None:
-        pytest.skip("there is no atc to compile the programs' models with")
+    atc = installed_atc()
     constants = [numpy_helper.from_array(np.asarray(value), key) for key, value in weights.items()]
     graph = helper.make_graph(nodes, name, inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
