@@ -48,4 +48,5 @@ DTYPES = (
 """The types a graph input or output may have here: those that have a numpy dtype of their own."""
 
 BY_ACL = {dtype.acl: dtype for dtype in DTYPES}
+BY_PROTO = {dtype.proto: dtype for dtype in DTYPES}
 BY_ONNX = {dtype.onnx: dtype for dtype in DTYPES}

@@ -31,6 +31,7 @@ from ascend_emulator.om_container import (
 from ascend_emulator.om_definition import (
     SHAPE_INPUT,
     Definition,
+    FileConstant,
     Settings,
     decode_definition,
     encode_definition,
@@ -39,7 +40,16 @@ from ascend_emulator.om_inout import InOut, TensorInfo, decode_inout, encode_ino
 from ascend_emulator.protobuf import Message
 from ascend_emulator.soc import find_soc
 
-__all__ = ["SHAPE_INPUT", "OmError", "OmFile", "StaticAipp", "TensorInfo", "read_om", "write_om"]
+__all__ = [
+    "SHAPE_INPUT",
+    "FileConstant",
+    "OmError",
+    "OmFile",
+    "StaticAipp",
+    "TensorInfo",
+    "read_om",
+    "write_om",
+]
 
 _KERNEL_MAGIC = 0x5D776EFD
 _OPTIONS = "ascend_emulator_options"
@@ -82,9 +92,11 @@ class OmFile:
         aipps: the static image preprocessing of its inputs, in the order of the inputs.
         options: options of `atc` that were taken without effect, as given.
         memory_size: working memory the model asks for, in bytes.
-        weight_size: weight memory the model asks for, in bytes.
-        network: self-contained ONNX; its inputs are `inputs` without the hidden one, with the dims in
-            memory, its outputs are `outputs`. For a file of CANN, the raw weights.
+        weight_size: weight memory the model asks for, in bytes; weights outside the file count no bytes.
+        network: ONNX, self-contained but for `file_constants`; its inputs are `inputs` without the hidden
+            one, with the dims in memory, its outputs are `outputs`. For a file of CANN, the raw weights.
+        framework: of the model it was made of: `Onnx` or `TensorFlow`; empty in files older than CANN 5.
+        file_constants: the weights outside the file, in the network's order of them.
     """
 
     name: str
@@ -105,6 +117,8 @@ class OmFile:
     memory_size: int
     weight_size: int
     network: bytes
+    framework: str = "Onnx"
+    file_constants: tuple[FileConstant, ...] = ()
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -158,7 +172,7 @@ def _attributes(om: OmFile, tasks: bytes, sizes: list[int]) -> dict[str, Attribu
         "opp_version": om.atc_version,
         "soc_version": om.soc_version,
         "arch_type": find_soc(om.soc_version).arch_type,
-        "framework_type": "Onnx",
+        "framework_type": om.framework,
         "target_type": "MINI",
         "om_info_list": sizes,
         "memory_size": om.memory_size,
@@ -201,7 +215,7 @@ def write_om(om: OmFile, *, compress: bool = True) -> bytes:
     aipps = {aipp.input_index: aipp.settings for aipp in om.aipps}
     try:
         definition = encode_definition(
-            om.name, info, om.gear_input_dims, aipps, attributes, compress=compress
+            om.name, info, om.gear_input_dims, aipps, attributes, om.file_constants, compress=compress
         )
     except (ValueError, OverflowError) as error:
         raise OmError(f"the model cannot be described: {error}") from error
@@ -325,4 +339,6 @@ def read_om(data: bytes | memoryview) -> OmFile:
         memory_size=_int(attributes, "memory_size"),
         weight_size=_int(attributes, "weight_size"),
         network=bytes(partitions.get(WEIGHTS, b"")),
+        framework=_text(attributes, "framework_type"),
+        file_constants=definition.file_constants,
     )

@@ -6,14 +6,25 @@ Only the kinds of value that are written or asked for here; others are passed ov
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ascend_emulator.protobuf import Message, WireError, fields, float32, signed, varints
 
-Scalar = bool | int | float | str | bytes
-Attribute = Scalar | Sequence[int] | Sequence[str] | Sequence[tuple[int, int]] | Mapping[str, Scalar]
-"""A value: numbers and text, lists, a list of pairs, or named values of its own (`NamedAttrs`)."""
 
-_LIST, _TEXT, _INT, _FLOAT, _BOOL, _BYTES, _NAMED, _PAIRS = 1, 2, 3, 4, 5, 7, 10, 14
+@dataclass(frozen=True, slots=True)
+class DataType:
+    """A data type as a value, by its number in the graph's protobuf."""
+
+    number: int
+
+
+Scalar = bool | int | float | str | bytes
+Attribute = (
+    Scalar | DataType | Sequence[int] | Sequence[str] | Sequence[tuple[int, int]] | Mapping[str, Scalar]
+)
+"""A value: numbers and text, a data type, lists, a list of pairs, or named values of its own (`NamedAttrs`)."""
+
+_LIST, _TEXT, _INT, _FLOAT, _BOOL, _BYTES, _NAMED, _PAIRS, _DATA_TYPE = 1, 2, 3, 4, 5, 7, 10, 14, 15
 _VAL_TYPE = 20
 _VAL_TEXT, _VAL_INT, _VAL_BOOL = 1, 2, 4
 
@@ -43,6 +54,8 @@ def _encode(value: Attribute) -> Message:
         return message.data(_TEXT, value)
     if isinstance(value, bytes):
         return message.data(_BYTES, value)
+    if isinstance(value, DataType):
+        return message.integer(_DATA_TYPE, value.number)
     if isinstance(value, Mapping):
         named = Message()
         put_attributes(named, 2, value)
@@ -111,6 +124,8 @@ def _decode(data: memoryview) -> Attribute | None:
             return _decode_list(value)
         if isinstance(value, memoryview) and number == _NAMED:
             return _decode_named(value)
+        if isinstance(value, int) and number == _DATA_TYPE:
+            return DataType(value)
     return _decode_scalar(data)
 
 

@@ -1,8 +1,8 @@
 """MODEL_DEF, the graph partition: protobuf `ge.proto.ModelDef` (facts/atc_om_soc.md §3.5-3.7).
 
 The compute itself is in the weights partition, as ONNX. The graph therefore holds what tools look for in a
-real one: a `Data` op per input, one op that stands for the network (a `Case` for a model with gears, as GE
-makes it), and `NetOutput`.
+real one: a `Data` op per input, a `FileConstant` per weight outside the file, one op that stands for the
+network (a `Case` for a model with gears, as GE makes it), and `NetOutput`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from ascend_emulator.dtypes import BY_ACL
+from ascend_emulator.dtypes import BY_ACL, BY_PROTO
 from ascend_emulator.gears import Gears, dims_at
-from ascend_emulator.om_attributes import Attribute, Scalar, put_attributes, put_entry
+from ascend_emulator.om_attributes import Attribute, DataType, Scalar, put_attributes, put_entry
 from ascend_emulator.om_compression import Compressor, Expander
 from ascend_emulator.om_container import IR_VERSION
 from ascend_emulator.om_inout import InOut, TensorInfo
@@ -25,10 +25,12 @@ FORMAT_NAMES = {0: "NCHW", 1: "NHWC", 2: "ND", 27: "NDHWC", 30: "NCDHW"}
 SHAPE_INPUT = "ascend_mbatch_shape_data"
 """The input that a model with gears has in addition, last: int32 [k], the gear (facts/pyacl.md §12.1)."""
 
+_ND = 2
 _CASE = "ascend_mbatch_shape_case"
 _GEARS_INPUTS = "_all_origin_gears_inputs"
 _AIPP = "aipp"
 _INPUT_TYPES = ("Data", "RefData", "AippData", "AnnData")
+_FILE_CONSTANT = "FileConstant"
 
 _AIPP_NUMBERS: dict[str, tuple[str, ...]] = {
     "aipp_mode": ("undefined", "static", "dynamic"),
@@ -61,6 +63,27 @@ class DataOp:
 
 
 @dataclass(frozen=True, slots=True)
+class FileConstant:
+    """A weight in a file beside the model (GE: file_constant_utils.cc ConvertToFileConstants).
+
+    Attributes:
+        name: of the op: the weight's, `_` and the hash of its bytes.
+        dtype: ACL number of its elements' type.
+        dims: its shape.
+        file: name of the file, which lies in the folder of the weights.
+        offset: where its bytes begin in the file.
+        length: how many they are.
+    """
+
+    name: str
+    dtype: int
+    dims: tuple[int, ...]
+    file: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """What is read of the partition.
 
@@ -68,11 +91,13 @@ class Definition:
         name: of the model.
         attributes: of the model.
         data_ops: by the index of the input.
+        file_constants: the weights outside the file, in the order of the graph.
     """
 
     name: str
     attributes: dict[str, Attribute]
     data_ops: dict[int, DataOp]
+    file_constants: tuple[FileConstant, ...]
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -166,6 +191,20 @@ def _data_op(
     return _Op(tensor.name, "Data", number, (), [description], [description], attributes)
 
 
+def _file_constant_op(number: int, constant: FileConstant) -> _Op:
+    size = constant.length
+    output = _Tensor(TensorInfo(constant.name, constant.dtype, _ND, constant.dims, size), constant.dims)
+    attributes: dict[str, Attribute] = {
+        "location": constant.file,
+        "offset": constant.offset,
+        "length": constant.length,
+        "dtype": DataType(BY_ACL[constant.dtype].proto),
+    }
+    if constant.dims:
+        attributes |= {"shape": constant.dims, "original_shape": constant.dims}
+    return _Op(constant.name, _FILE_CONSTANT, number, outputs=[output], attributes=attributes)
+
+
 def _network_op(name: str, number: int, gears: Gears | None, input_order: Sequence[str]) -> _Op:
     if gears is None:
         return _Op(f"{name}_network", "EmulatedNetwork", number)
@@ -183,6 +222,7 @@ def encode_definition(
     gear_dims: GearDims,
     aipps: Mapping[int, Settings],
     attributes: Mapping[str, Attribute],
+    file_constants: Sequence[FileConstant],
     *,
     compress: bool,
 ) -> bytes:
@@ -194,6 +234,7 @@ def encode_definition(
         gear_dims: the inputs' dims in memory at each gear; empty without gears.
         aipps: fields of the static AIPP, by the index of the input.
         attributes: the model's own, such as soc_version.
+        file_constants: the weights outside the file.
         compress: whether to code the names of the ops' and tensors' attributes.
 
     Raises:
@@ -204,6 +245,7 @@ def encode_definition(
         _data_op(number, tensor, info.gears, gear_dims, aipps.get(number))
         for number, tensor in enumerate(info.inputs)
     ]
+    ops += [_file_constant_op(number, each) for number, each in enumerate(file_constants, len(ops))]
     network = _network_op(name, len(ops), info.gears, info.input_order)
     network.sources = [(op.name, 0) for op in ops]
     network.inputs = [op.outputs[0] for op in ops]
@@ -232,17 +274,22 @@ def encode_definition(
 # --- reading --------------------------------------------------------------------------------------
 
 
-def _read_op(op: memoryview, expander: Expander) -> dict[str, Attribute] | None:
-    """The attributes of an input op; None for every other op."""
+def _read_op(op: memoryview, expander: Expander) -> tuple[str, str, dict[str, Attribute]]:
+    """Name, type and attributes of an op; no attributes of one that is neither an input nor a file constant."""
+    name = kind = ""
     coded: dict[str, Attribute] = {}
     for number, value in fields(op):
         if not isinstance(value, memoryview):
             continue
-        if number == 2 and str(value, "utf-8", "replace") not in _INPUT_TYPES:
-            return None
-        if number == 10:
+        if number == 1:
+            name = str(value, "utf-8", "replace")
+        elif number == 2:
+            kind = str(value, "utf-8", "replace")
+            if kind not in (*_INPUT_TYPES, _FILE_CONSTANT):
+                return name, kind, {}
+        elif number == 10:
             put_entry(coded, value)
-    return expander.expand(coded)
+    return name, kind, expander.expand(coded)
 
 
 def _read_settings(value: Attribute | None) -> Settings | None:
@@ -266,19 +313,43 @@ def _read_gear_dims(value: Attribute | None) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(map(int, filter(None, dims.split(",")))) for dims in listed)
 
 
-def _read_data_ops(graph: memoryview, expander: Expander) -> dict[int, DataOp]:
-    found: dict[int, DataOp] = {}
+def _read_data_op(attributes: Mapping[str, Attribute], default: int) -> tuple[int, DataOp]:
+    index = attributes.get("index", default)
+    if not isinstance(index, int):
+        raise ValueError(f"an input's index is {index!r}")
+    settings = _read_settings(attributes.get(_AIPP))
+    return index, DataOp(_read_gear_dims(attributes.get(_GEARS_INPUTS)), settings)
+
+
+def _read_file_constant(name: str, attributes: Mapping[str, Attribute]) -> FileConstant:
+    """One of any generation; what it does not tell is empty, 0 or, of its type, -1."""
+    file, kind, shape = (attributes.get(key) for key in ("location", "dtype", "shape"))
+    offset, length = attributes.get("offset"), attributes.get("length")
+    dtype = BY_PROTO.get(kind.number) if isinstance(kind, DataType) else None
+    dims = shape if isinstance(shape, Sequence) and not isinstance(shape, (str, bytes)) else ()
+    return FileConstant(
+        name,
+        dtype.acl if dtype else -1,
+        tuple(dim for dim in dims if isinstance(dim, int)),
+        file if isinstance(file, str) else "",
+        offset if isinstance(offset, int) else 0,
+        length if isinstance(length, int) else 0,
+    )
+
+
+def _read_ops(graph: memoryview, expander: Expander) -> tuple[dict[int, DataOp], tuple[FileConstant, ...]]:
+    inputs: dict[int, DataOp] = {}
+    constants = []
     for number, value in fields(graph):
         if number != 6 or not isinstance(value, memoryview):
             continue
-        attributes = _read_op(value, expander)
-        if attributes is not None:
-            index = attributes.get("index", len(found))
-            if not isinstance(index, int):
-                raise ValueError(f"an input's index is {index!r}")
-            settings = _read_settings(attributes.get(_AIPP))
-            found[index] = DataOp(_read_gear_dims(attributes.get(_GEARS_INPUTS)), settings)
-    return found
+        name, kind, attributes = _read_op(value, expander)
+        if kind in _INPUT_TYPES:
+            index, op = _read_data_op(attributes, len(inputs))
+            inputs[index] = op
+        elif kind == _FILE_CONSTANT:
+            constants.append(_read_file_constant(name, attributes))
+    return inputs, tuple(constants)
 
 
 def decode_definition(data: memoryview) -> Definition:
@@ -298,4 +369,4 @@ def decode_definition(data: memoryview) -> Definition:
             graph = value
         elif number == 11:
             put_entry(attributes, value)
-    return Definition(name, attributes, _read_data_ops(graph, Expander(attributes)))
+    return Definition(name, attributes, *_read_ops(graph, Expander(attributes)))

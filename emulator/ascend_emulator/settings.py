@@ -16,8 +16,11 @@ only) |
 | `ASCEND_EMULATOR_STRICT_REPORT` | none | folder for its findings; read by `strict/report.py` |
 | `ASCEND_EMULATOR_COMPILE_TIME` | none | how long `atc` takes at least: seconds, or seconds and ms per operator;
 read by `atc` alone |
-| `ASCEND_EMULATOR_CANN` | 8.5 | whose layout of reports `atc` prints: 5, 7 or 8.5; read by `atc` alone |
-| `ASCEND_EMULATOR_FORCE` | none | 1: the emulated `atc` runs where CANN's variables are set; read by `atc` alone |
+| `ASCEND_EMULATOR_CANN` | 8.5 | whose layout of reports `atc` and `aoe` print: 5, 7 or 8.5; read by them alone |
+| `ASCEND_EMULATOR_FORCE` | none | 1: the emulated `atc` and `aoe` run where CANN's variables are set; read by them
+alone |
+| `ASCEND_EMULATOR_TENSORFLOW_PYTHON` | the running one | interpreter with tensorflow and tf2onnx, for `--framework=3`;
+read by `atc/tensorflow.py` |
 | `ASCEND_RT_VISIBLE_DEVICES` | all | CANN's own: the cards this process sees (facts/pyacl.md §5.3) |
 """
 

@@ -137,9 +137,10 @@ COPY = Struct("<HHIQQQQQ")
 FILL = Struct("<HHIQQQQ")
 """A whole FILL message: header, stream, destination, byte value, bytes."""
 
-LOAD = Struct("<5Q")
+LOAD = Struct("<6Q")
 """Body of LOAD: model, then address and bytes of the program's own memory for working space and for weights; where
-the address is `NOWHERE` and there are no bytes, the card finds the memory itself."""
+the address is `NOWHERE` and there are no bytes, the card finds the memory itself. Then the bytes of the .om: in the
+file that comes along its external weights lie behind it, in the model's order of them."""
 
 EXECUTE = Struct("<QIHH")
 """Body of EXECUTE: stream (0: ordered with nothing), model, inputs, outputs; then (address, bytes) of each buffer.

@@ -10,6 +10,7 @@ from ascend_emulator.atc.errors import AtcError
 from ascend_emulator.atc.option_files import (
     check_fusion_switch,
     check_op_precision_mode,
+    check_raw_ge_options,
     keep_dtype,
     modify_mixlist,
 )
@@ -49,6 +50,13 @@ def test_a_mixlist_says_where_a_type_is_from_now_on(file: Callable[[str], str]) 
 @pytest.mark.parametrize(
     ("reader", "text", "code"),
     [
+        (check_raw_ge_options, "{", "E10032"),
+        (check_raw_ge_options, "[]", "E10032"),
+        (check_raw_ge_options, '{"compile options": []}', "E10032"),
+        (check_raw_ge_options, '{"compile options": {"device": {}}}', "E10032"),
+        (check_raw_ge_options, '{"compile options": {"graph": []}}', "E10032"),
+        (check_raw_ge_options, '{"compile options": {"graph": {"": "1"}}}', "E10032"),
+        (check_raw_ge_options, '{"compile options": {"graph": {"ge.x": 1}}}', "E10032"),
         (modify_mixlist, "", "E21001"),
         (modify_mixlist, "{", "E21002"),
         (modify_mixlist, "[]", "E21002"),

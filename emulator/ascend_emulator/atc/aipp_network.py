@@ -251,6 +251,33 @@ def image_dims(block: Block, dims: Sequence[int]) -> tuple[int, int, int, int]:
     return n, rows, columns, block.pixels.channels
 
 
+def channels_first(model: onnx.ModelProto, entry: Input) -> Input:
+    """Let a network that takes n, h, w and c take n, c, h and w.
+
+    Args:
+        model: the network, changed in place.
+        entry: its input, of shape n, h, w and c.
+
+    Returns:
+        The input as it is then.
+    """
+    graph = model.graph
+    value = next(value for value in graph.input if value.name == entry.name)
+    dims = [
+        onnx.TensorShapeProto.Dimension.FromString(dim.SerializeToString())
+        for dim in value.type.tensor_type.shape.dim
+    ]
+    order = (0, 3, 1, 2)
+    for place, axis in enumerate(order):
+        value.type.tensor_type.shape.dim[place].CopyFrom(dims[axis])
+    last = f"{entry.name}__channels_last"
+    rename_reads(graph, entry.name, last)
+    graph.node.insert(
+        0, onnx.helper.make_node("Transpose", [entry.name], [last], name=last, perm=[0, 2, 3, 1])
+    )
+    return replace(entry, dims=tuple(entry.dims[axis] for axis in order))
+
+
 def insert(model: onnx.ModelProto, block: Block, entry: Input, opset: int) -> Input:
     """Put the preprocessing in front of an input.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,18 +15,22 @@ from ascend_emulator.atc import (
     describe,
     gear_options,
     inspect,
+    memory_plan,
     network,
     outputs,
     precheck,
+    tensorflow,
     trial,
 )
 from ascend_emulator.atc.describe import Network
 from ascend_emulator.atc.errors import AtcError, not_emulated
 from ascend_emulator.atc.modes import Tool
 from ascend_emulator.atc.network import Input
+from ascend_emulator.atc.outputs import Output
 from ascend_emulator.atc.paths import reason_of
 from ascend_emulator.atc.request import Request
 from ascend_emulator.atc.trial import Dims
+from ascend_emulator.external_weights import FOLDER, separate
 from ascend_emulator.gears import GearKind
 from ascend_emulator.om import OmFile, StaticAipp, write_om
 from ascend_emulator.precision import PrecisionError, apply_precision
@@ -56,8 +60,8 @@ def _check_aipp(
 ) -> None:
     if entry.name in request.fp16_inputs:
         raise AtcError("E10034", entry.name)
-    if request.input_format != "NCHW":
-        reason = "With --insert_op_conf it must be NCHW."
+    if request.input_format not in ("NCHW", "NHWC"):
+        reason = "With --insert_op_conf it must be NCHW or, of a TensorFlow model, NHWC."
         raise AtcError("E10001", request.input_format, "--input_format", reason)
     if len(entry.dims) != 4:
         raise AtcError("E10052", f"input '{entry.name}' has {len(entry.dims)} dimensions, an image has 4")
@@ -66,7 +70,15 @@ def _check_aipp(
             "E10052", f"input '{entry.name}' has ranges, an input with static AIPP has a fixed shape"
         )
     for dims in shapes:
-        aipp_network.check(block, entry, dims, request.soc)
+        aipp_network.check(block, entry, _channels_first(dims, request), request.soc)
+
+
+def _channels_first(dims: Sequence[int], request: Request) -> tuple[int, ...]:
+    """An image input's n, c, h and w, in which order preprocessing thinks."""
+    if request.input_format == "NHWC":
+        n, height, width, channels = dims
+        return n, channels, height, width
+    return tuple(dims)
 
 
 def _insert_aipp(
@@ -80,26 +92,39 @@ def _insert_aipp(
     new, found = list(inputs), [list(each) for each in shapes]
     for block in blocks:
         place = block.rank
-        _check_aipp(block, inputs[place], [each[place] for each in shapes], request)
-        new[place] = aipp_network.insert(model, block, inputs[place], network.opset(model))
+        entry = inputs[place]
+        _check_aipp(block, entry, [each[place] for each in shapes], request)
+        if request.input_format == "NHWC":
+            entry = aipp_network.channels_first(model, entry)
+        new[place] = aipp_network.insert(model, block, entry, network.opset(model))
         for each in found:
-            each[place] = block.pixels.memory_dims(aipp_network.image_dims(block, each[place]))
+            dims = _channels_first(each[place], request)
+            each[place] = block.pixels.memory_dims(aipp_network.image_dims(block, dims))
     aipps = tuple(
         StaticAipp(block.rank, block.settings) for block in sorted(blocks, key=lambda block: block.rank)
     )
     return tuple(new), tuple(tuple(each) for each in found), aipps
 
 
-def _prepare(request: Request) -> Network:
-    """Read the model and make the network of it that the card will run."""
+def prepare(request: Request) -> Network:
+    """Read the model and make the network of it that the card will run.
+
+    Args:
+        request: checked options.
+
+    Raises:
+        AtcError: the model cannot be read, or does not fit the options.
+    """
     chosen = outputs.parse_out_nodes(request.out_nodes)
     network.check_layouts(request.hw_outputs, "is_output_adjust_hw_layout")
-    model = network.load(request.model)
-    network.check_graph(model)
-    precheck.run(model, request.precheck, always=False)
+    made: tuple[Output, ...] = ()
+    if request.framework == "TensorFlow":
+        model, made = tensorflow.load(request, chosen)
+    else:
+        model = _read_onnx(request, report_always=False)
     inputs = network.set_inputs(model, request)
     wanted = outputs.parse_output_type(request.output_type, chosen)
-    made = outputs.set_outputs(model, chosen)
+    made = made or outputs.set_outputs(model, chosen)
     gears = gear_options.parse(request.gear_kind, request.gear_text) if request.gear_kind else None
     shapes: tuple[Dims, ...]
     if gears:
@@ -144,6 +169,32 @@ def _write(path: Path, content: bytes) -> None:
         raise AtcError("E13004", path, reason_of(error)) from error
 
 
+def _write_weights(folder: Path, files: Mapping[str, bytes]) -> None:
+    if not files:
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise AtcError("E13004", folder, reason_of(error)) from error
+    for name, content in files.items():
+        _write(folder / name, content)
+
+
+def _separate_weights(om: OmFile, prepared: Network, request: Request) -> tuple[OmFile, Mapping[str, bytes]]:
+    """Take the weights out of the model, if that is asked for; gives the files they go to."""
+    if request.external_weight == "0":
+        return om, {}
+    combined = f"{request.name}_weight_combined" if request.external_weight == "2" else ""
+    separated = separate(prepared.model, combined)
+    om = replace(
+        om,
+        network=network.serialize(separated.model, request.model),
+        weight_size=memory_plan.weight_bytes(separated.model, prepared.narrow),
+        file_constants=separated.constants,
+    )
+    return om, separated.files
+
+
 def _opset_warning(model: onnx.ModelProto) -> list[str]:
     number = network.opset(model)
     if _OPSETS[0] <= number <= _OPSETS[1]:
@@ -154,15 +205,23 @@ def _opset_warning(model: onnx.ModelProto) -> list[str]:
     ]
 
 
+def _read_onnx(request: Request, *, report_always: bool) -> onnx.ModelProto:
+    model = network.load(request.model)
+    network.check_graph(model)
+    precheck.conclude(precheck.check(model), request.precheck, always=report_always)
+    return model
+
+
 def check_only(request: Request) -> None:
     """Run the pre-check of `--mode=3`, which writes its report and nothing else.
 
     Raises:
         AtcError: the model cannot be read, or holds operators that ATC does not know.
     """
-    model = network.load(request.model)
-    network.check_graph(model)
-    precheck.run(model, request.precheck, always=True)
+    if request.framework == "TensorFlow":
+        tensorflow.load(request, outputs.parse_out_nodes(request.out_nodes))
+    else:
+        _read_onnx(request, report_always=True)
 
 
 def build(request: Request, tool: Tool) -> list[str]:
@@ -178,8 +237,25 @@ def build(request: Request, tool: Tool) -> list[str]:
     Raises:
         AtcError: the model cannot be compiled, or the file cannot be written.
     """
-    prepared = _prepare(request)
+    return compile_network(request, prepare(request), tool)
+
+
+def compile_network(request: Request, prepared: Network, tool: Tool) -> list[str]:
+    """Compile what became of the model, and write the `.om`, last and in one go.
+
+    Args:
+        request: checked options.
+        prepared: of `prepare`.
+        tool: this run, recorded in the file.
+
+    Returns:
+        Warnings to print after success.
+
+    Raises:
+        AtcError: the network cannot be compiled, or a file cannot be written.
+    """
     om, warnings = describe.describe(request, prepared)
+    om, weights = _separate_weights(om, prepared, request)
     om = replace(
         om,
         atc_cmdline=tool.command_line,
@@ -188,7 +264,9 @@ def build(request: Request, tool: Tool) -> list[str]:
     )
     content = write_om(om, compress=request.compress)
     tool.duration.wait(len(prepared.model.graph.node), tool.began)
-    _write(_output_path(request.output, om), content)
+    output = _output_path(request.output, om)
+    _write_weights(output.parent / FOLDER, weights)
+    _write(output, content)
     if request.show_info:
         print(inspect.model_info(content), end="")
     return [*_opset_warning(prepared.model), *warnings]

@@ -27,26 +27,38 @@ UNRECORDED = "E19999: Internal Error!\n        An unknown error occurred. Please
 
 FAILED = 255
 
-_DISTRIBUTION = "ascend-emulator"
+DISTRIBUTION = "ascend-emulator"
 _CANN_VARIABLES = ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "ASCEND_TOOLKIT_HOME")
 _FORCE = "ASCEND_EMULATOR_FORCE"
 _LAYOUT = "ASCEND_EMULATOR_CANN"
 
 
-def _refuse_beside_cann(environment: Mapping[str, str]) -> None:
-    """An emulated model must not be taken for a real one, so nothing is compiled where CANN is set up."""
+def refuse_beside_cann(environment: Mapping[str, str], tool: str) -> None:
+    """An emulated model must not be taken for a real one, so nothing is compiled where CANN is set up.
+
+    Args:
+        environment: variables of the process.
+        tool: name of the command.
+
+    Raises:
+        AtcError: E10055, CANN's variables are set, and nothing says to go on.
+    """
     present = [name for name in _CANN_VARIABLES if environment.get(name)]
     if present and environment.get(_FORCE) != "1":
         raise AtcError(
             "E10055",
-            f"this is the emulated atc, and {', '.join(present)} of CANN is set",
+            f"this is the emulated {tool}, and {', '.join(present)} of CANN is set",
             cause="The models it makes run on the emulated card only.",
-            solution=f"Use CANN's own atc, unset it, or set {_FORCE}=1 to run the emulated one anyway.",
+            solution=f"Use CANN's own {tool}, unset it, or set {_FORCE}=1 to run the emulated one anyway.",
         )
 
 
-def _layout(environment: Mapping[str, str]) -> Layout:
-    """Of which CANN the error reports look."""
+def layout_of(environment: Mapping[str, str]) -> Layout:
+    """Of which CANN the error reports look.
+
+    Raises:
+        AtcError: E10055, the variable names none that is known.
+    """
     text = environment.get(_LAYOUT, "") or Layout.CANN_8_5.value
     known = [layout.value for layout in Layout]
     if text not in known:
@@ -74,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     layout = Layout.CANN_8_5
     print(START, flush=True)
     try:
-        layout = _layout(os.environ)
+        layout = layout_of(os.environ)
         given = parse(given_arguments)
     except HelpWanted:
-        print(usage(version(_DISTRIBUTION)), end="")
+        print(usage(version(DISTRIBUTION)), end="")
         return 0
     except CommandLineError as error:
         print(f"ERROR: {error}", file=sys.stderr)
@@ -85,11 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AtcError as error:
         return _fail(error.report(datetime.now(), layout))
     try:
-        _refuse_beside_cann(os.environ)
+        refuse_beside_cann(os.environ, "atc")
         duration = compile_time.parse(os.environ.get(compile_time.VARIABLE, ""))
         # Real files name the binary behind the wrapper.
         tool = modes.Tool(
-            " ".join([f"{sys.argv[0]}.bin", *given_arguments]), version(_DISTRIBUTION), began, duration
+            " ".join([f"{sys.argv[0]}.bin", *given_arguments]), version(DISTRIBUTION), began, duration
         )
         warnings = modes.run(given, tool)
     except AtcError as error:

@@ -21,7 +21,7 @@ from ascend_emulator.om import SHAPE_INPUT, OmFile, StaticAipp, TensorInfo
 
 _INT32 = 3
 _NHWC, _ND = 1, 2
-_FORMAT_OF_RANK = {("NCHW", 4): 0, ("NCDHW", 5): 30}
+_FORMAT_OF_RANK = {("NCHW", 4): 0, ("NHWC", 4): _NHWC, ("NDHWC", 5): 27, ("NCDHW", 5): 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +183,7 @@ def describe(request: Request, network: Network) -> tuple[OmFile, list[str]]:
         memory_size=memory_plan.working_bytes(network.model, highest, network.narrow) if highest else 0,
         weight_size=memory_plan.weight_bytes(network.model, network.narrow),
         network=network.data,
+        framework=request.framework,
     )
     if not result.warning:
         return om, []

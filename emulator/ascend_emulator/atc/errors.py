@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import Enum
 
 _INDENT = " " * 8
+_INNER = "9999"
 
 
 class Layout(Enum):
@@ -99,12 +100,12 @@ KINDS = {
         solution="Keep -1 at the first axis and give the other axes their sizes.",
     ),
     "E10019": _Kind(
-        _GEARS,
+        _SHAPE,
         "When --dynamic_image_size is included, only the height and width axes can be -1 in --input_shape.",
         solution="Write -1 at height and width of a 4-D input and give the other axes their sizes.",
     ),
     "E10020": _Kind(
-        _GEARS,
+        _ARGUMENT,
         "Value {} for parameter --dynamic_image_size is invalid.",
         solution='Give each profile a height and a width: "h1,w1;h2,w2".',
     ),
@@ -121,7 +122,7 @@ KINDS = {
         cause="The first axis of every input in --input_shape is a fixed number.",
         solution="Write -1 there to compile gears, or drop --dynamic_batch_size to compile that one shape.",
     ),
-    "E10032": _Kind("Config_Error", "Failed to parse JSON file {}. Reason: {}."),
+    "E10032": _Kind("File_Operation_Error_Parse", "Failed to parse JSON file {}. Reason: {}."),
     "E10034": _Kind(
         _ARGUMENT,
         "Nodes (for example, {}) connected to AIPP must not be of type FP16.",
@@ -164,7 +165,7 @@ KINDS = {
     ),
     "E10047": _Kind(_ARGUMENT, "--{} and --{} are mutually exclusive.", solution="Keep one."),
     "E10048": _Kind(
-        _SHAPE,
+        _ARGUMENT,
         "Value {} for parameter --input_shape_range or dynamic_inputs_shape_range is invalid. Reason: {}. The "
         "value must be formatted as {}.",
     ),
@@ -173,7 +174,7 @@ KINDS = {
         "Dimension count {} configured in --input_shape does not match dimension count {} of the node.",
     ),
     "E10050": _Kind(
-        _SHAPE,
+        "Invalid_Argument_Tensor_Input_Shape_Range",
         "Current dimension size {} is not in the range of {}-{} specified by --input_shape.",
         solution="Widen the range to what the model fixes, or export the model with an open axis.",
     ),
@@ -198,8 +199,14 @@ KINDS = {
         "File {} does not exist.",
         solution="Check the path, and where it starts: a relative one starts at the working directory.",
     ),
+    "E12029": _Kind(
+        "Invalid_Argument_TensorFlow_Model_Data",
+        "Failed to find the subgraph library.",
+        cause="The graph calls functions, and graph_def_library.pbtxt is not beside it.",
+        solution="Write it with CANN's func2graph.py, or freeze the model with its functions inlined.",
+    ),
     "E13000": _Kind(
-        "File_Operation_Error_Path",
+        "File_Operation_Error_Invalid_Path",
         "Path {} is empty. Reason: {}.",
         cause="No file can be reached under that path.",
         solution="Check the path, and where it starts: a relative one starts at the working directory.",
@@ -224,7 +231,7 @@ KINDS = {
         "File_Operation_Error_Invalid_File_Size",
         "File {} has a size of {}, which is out of valid range (0, {}].",
     ),
-    "E13025": _Kind("Invalid_Argument_Input_Tensor", "Input tensor is invalid. Reason: {}."),
+    "E13025": _Kind(_ARGUMENT, "Input tensor is invalid. Reason: {}."),
     "E14001": _Kind(
         "Invalid_Argument_Operator_Compilation_Parameter",
         "Argument {} for Op {} with optype {} is invalid. Reason: {}.",
@@ -233,7 +240,9 @@ KINDS = {
     "E16001": _Kind(_ONNX, "The model has no {} node."),
     "E16004": _Kind(_ONNX, "ONNX model has no graph.", solution="Check that the file is an ONNX model."),
     "E19999": _Kind("Inner_Error", "{}"),
-    "E20003": _Kind(_ARGUMENT, "Configuration file {} for parameter {} has invalid content. Reason: {}."),
+    "E20003": _Kind(
+        "Config_Error", "Configuration item {1} in configuration file {0} is invalid. Reason: {2}."
+    ),
     "E20101": _Kind(
         _ARGUMENT,
         "Value {} for parameter {} is invalid. Reason: {}.",
@@ -247,7 +256,7 @@ KINDS = {
         "Failed to open file {}.",
         solution="Check the path, and where it starts: a relative one starts at the working directory.",
     ),
-    "E21002": _Kind("File_Operation_Error_Read", "Failed to read file {}. Reason: {}."),
+    "E21002": _Kind("File_Operation_Error_Parse", "Failed to parse file {}. Reason: {}."),
     "EZ3003": _Kind(
         "Unsupported_Operator",
         "No supported Ops kernel and engine are found for [{}], optype [{}].",
@@ -291,13 +300,17 @@ class AtcError(Exception):
             now.strftime("%Y-%m-%d-%H:%M:%S.") + f"{now.microsecond // 1000:03d}.{now.microsecond % 1000:03d}"
         )
         process = f"[PID: {os.getpid()}] {stamp}"
-        lines = [
-            {
-                Layout.CANN_5: f"{self.code}: {self.message}",
-                Layout.CANN_7: f"{self.code}: {process} {self.message}",
-                Layout.CANN_8_5: f"{process} {self.title}({self.code}): {self.message}",
-            }[layout]
-        ]
+        first = {
+            Layout.CANN_5: f"{self.code}: {self.message}",
+            Layout.CANN_7: f"{self.code}: {process} {self.message}",
+            Layout.CANN_8_5: f"{process} {self.title}({self.code}): {self.message}",
+        }[layout]
+        lines = [first]
+        if self.code.endswith(_INNER):
+            # The message of an inner error comes after a title, in CANN 5 behind the bare code.
+            heading = "Internal error!" if layout is Layout.CANN_8_5 else "Inner Error!"
+            first = f"{self.code}  {self.message}" if layout is Layout.CANN_5 else first
+            lines = [f"{self.code}: {heading}", first]
         if self.cause:
             lines.append(f"{_INDENT}Possible Cause: {self.cause}")
         if self.solution:

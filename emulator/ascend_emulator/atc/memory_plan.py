@@ -18,7 +18,7 @@ def _stored_bytes(name: str, dtype: DType, elements: int, narrow: AbstractSet[st
 
 
 def weight_bytes(model: onnx.ModelProto, narrow: AbstractSet[str]) -> int:
-    """Bytes of the weights as the card would hold them.
+    """Bytes of the weights as the card would hold them, without those outside the file.
 
     Args:
         model: the network.
@@ -27,7 +27,7 @@ def weight_bytes(model: onnx.ModelProto, narrow: AbstractSet[str]) -> int:
     return sum(
         _stored_bytes(tensor.name, BY_ONNX[tensor.data_type], math.prod(tensor.dims), narrow)
         for tensor in model.graph.initializer
-        if tensor.data_type in BY_ONNX
+        if tensor.data_type in BY_ONNX and tensor.data_location != onnx.TensorProto.EXTERNAL
     )
 
 

@@ -9,10 +9,9 @@ from ascend_emulator.atc.compile_time import CompileTime
 from ascend_emulator.atc.errors import AtcError, not_emulated
 from ascend_emulator.atc.options import Given
 from ascend_emulator.atc.paths import check_input, check_output, reason_of
-from ascend_emulator.atc.request import MODE_INFO, MODE_JSON, check, check_front
+from ascend_emulator.atc.request import MODE_INFO, MODE_JSON, ONNX, check, check_front
 
 MODE_TEXT = "5"
-_ONNX = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def _convert(given: Given) -> None:
     framework, path = given["framework"], given["om"]
     if framework == "-1":
         text = _om_to_json(path)
-    elif framework == _ONNX:
+    elif framework == ONNX:
         text = _onnx_to_json(path, shapes=given["dump_mode"] == "1")
     else:
         raise not_emulated(f"--mode={MODE_JSON} --framework={framework}", "Export the model to ONNX.")

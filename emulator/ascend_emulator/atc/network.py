@@ -7,7 +7,7 @@ functions, constants among the weights, the inputs and outputs of the `.om` in i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]  # has no stubs
 
 from ascend_emulator.atc.errors import AtcError, not_emulated
+from ascend_emulator.atc.paths import reason_of
 from ascend_emulator.atc.request import Request
 from ascend_emulator.atc.shape_ranges import LOWEST, Range, Ranges
 from ascend_emulator.atc.shapes import Shapes
@@ -50,6 +51,21 @@ class Input:
     image: tuple[int, ...] = ()
 
 
+def read(path: Path) -> bytes:
+    """A model file's bytes.
+
+    Raises:
+        AtcError: E13001 it cannot be read; E13015 empty, or larger than a protobuf message can be.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AtcError("E13001", path, reason_of(error)) from error
+    if not 0 < len(data) <= LARGEST_MODEL:
+        raise AtcError("E13015", path, len(data), LARGEST_MODEL)
+    return data
+
+
 def load(path: Path) -> onnx.ModelProto:
     """Read a model and what it keeps in files beside it; local functions are inlined.
 
@@ -57,12 +73,7 @@ def load(path: Path) -> onnx.ModelProto:
         AtcError: E13001 the file, or one it names, cannot be read; E13005 no ONNX; E13015 empty; E16004 no
             graph.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise AtcError("E13001", path, f"[Error {error.errno}] {error.strerror}") from error
-    if not 0 < len(data) <= LARGEST_MODEL:
-        raise AtcError("E13015", path, len(data), LARGEST_MODEL)
+    data = read(path)
     try:
         model = onnx.load_model_from_string(data)
     except DecodeError as error:
@@ -138,10 +149,29 @@ def _dtype(value: onnx.ValueInfoProto) -> DType:
     return BY_ONNX[number]
 
 
-def _check_names(model: onnx.ModelProto, names: Iterable[str], option: str) -> None:
-    inputs = {value.name for value in real_inputs(model)}
+def _inner_names(model: onnx.ModelProto) -> set[str]:
+    """What a user may take for the name of an input: the nodes and what they make, and the weights."""
     inner = {name for node in model.graph.node for name in (node.name, *node.output)} - {""}
-    inner |= {tensor.name for tensor in model.graph.initializer}
+    return inner | {tensor.name for tensor in model.graph.initializer}
+
+
+def check_names(inputs: Set[str], inner: Set[str], request: Request) -> None:
+    """Check the names of inputs that the options give.
+
+    Args:
+        inputs: names of the model's inputs.
+        inner: names of what else is in it.
+        request: what was asked for.
+
+    Raises:
+        AtcError: E10016 a name that is nowhere; E10017 one of something else.
+    """
+    ranges = request.ranges
+    _check_names(inputs, inner, request.shapes if ranges is None else ranges.by_name, "input_shape")
+    _check_names(inputs, inner, request.fp16_inputs, "input_fp16_nodes")
+
+
+def _check_names(inputs: Set[str], inner: Set[str], names: Iterable[str], option: str) -> None:
     for name in names:
         if name not in inputs:
             solution = f"The inputs are {', '.join(sorted(inputs))}."
@@ -187,6 +217,27 @@ def _ranges_of(name: str, place: int, declared: tuple[int, ...] | None, ranges: 
     return given
 
 
+def dims_of(
+    name: str, place: int, declared: tuple[int, ...] | None, request: Request
+) -> tuple[tuple[int, ...], tuple[Range, ...]]:
+    """The shape of an input, -1 at open axes, and the ranges of its axes where the options give ranges.
+
+    Args:
+        name: of the input.
+        place: among the inputs.
+        declared: what the model says of its shape, -1 for what it leaves open; None for an open rank.
+        request: what was asked for.
+
+    Raises:
+        AtcError: E10049 another rank; E10050 a size outside its range; E10001 a shape that stays open; E13025
+            an input without ranges.
+    """
+    if request.ranges is None:
+        return _fixed_dims(name, declared, request.shapes), ()
+    spans = _ranges_of(name, place, declared, request.ranges)
+    return tuple(low if low == high else -1 for low, high in spans), spans
+
+
 def set_inputs(model: onnx.ModelProto, request: Request) -> tuple[Input, ...]:
     """Give every input its shape, and make FP16 what `--input_fp16_nodes` names.
 
@@ -198,20 +249,13 @@ def set_inputs(model: onnx.ModelProto, request: Request) -> tuple[Input, ...]:
             E10001 a shape that stays open; E13025 an input without ranges; E10005 or E10055 an input in a
             layout of the hardware.
     """
-    ranges = request.ranges
-    _check_names(model, request.shapes if ranges is None else ranges.by_name, "input_shape")
-    _check_names(model, request.fp16_inputs, "input_fp16_nodes")
-    check_layouts(request.hw_inputs, "is_input_adjust_hw_layout")
     values = real_inputs(model)
+    check_names({value.name for value in values}, _inner_names(model), request)
+    check_layouts(request.hw_inputs, "is_input_adjust_hw_layout")
     inputs = []
     for place, value in enumerate(values):
-        dtype, declared = _dtype(value), _declared(value)
-        spans: tuple[Range, ...] = ()
-        if ranges is None:
-            dims = _fixed_dims(value.name, declared, request.shapes)
-        else:
-            spans = _ranges_of(value.name, place, declared, ranges)
-            dims = tuple(low if low == high else -1 for low, high in spans)
+        dtype = _dtype(value)
+        dims, spans = dims_of(value.name, place, _declared(value), request)
         if value.name in request.fp16_inputs:
             if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
                 raise not_emulated(f"--input_fp16_nodes for input '{value.name}' of type {dtype.name}")

@@ -1,7 +1,7 @@
-"""The files that options of precision and fusion name: read and refused as ATC does.
+"""The files that options name, those of the model apart: read and refused as ATC does.
 
 Forms and codes: facts/atc_om_soc.md §1.8, §1.9; GE: keep_dtype_option.cc, modify_mixlist_config_parser.cc,
-fusion_config_parser.cc, fe_error_code.h (E20003, E21001, E21002).
+fusion_config_parser.cc, fe_error_code.h (E20003, E21001, E21002); main_impl.cc ParseRawCompileOptions.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ascend_emulator.atc.errors import AtcError
+from ascend_emulator.atc.paths import reason_of
 from ascend_emulator.precision_lists import List
 
 _OP_TYPE = "OpType::"
 _SECTIONS = {"ByOpType", "ByNodeName"}
 _SWITCHES = {"on", "off"}
+_RAW_LEVELS = ("global", "session", "graph")
 
 
 def _read(path: str) -> str:
@@ -154,3 +156,30 @@ def check_fusion_switch(path: str) -> None:
         for name, switch in group.items():
             if switch not in _SWITCHES:
                 raise AtcError("E20003", path, "fusion_switch_file", f"{name} must be on or off")
+
+
+def check_raw_ge_options(path: str) -> None:
+    """Check a file of `--raw_ge_options`: JSON, under "compile options" levels of options whose values are texts.
+
+    Raises:
+        AtcError: E13001 it cannot be read; E10032 no JSON of that form.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AtcError("E13001", path, reason_of(error)) from error
+    except ValueError as error:
+        raise AtcError("E10032", path, "Invalid JSON format", cause=f"{error}.") from error
+    levels = content.get("compile options") if isinstance(content, dict) else None
+    if not isinstance(levels, dict):
+        raise AtcError("E10032", path, 'it must hold an object "compile options"')
+    for level, options in levels.items():
+        if level not in _RAW_LEVELS:
+            raise AtcError("E10032", path, f"level {level!r} must be one of {', '.join(_RAW_LEVELS)}")
+        if not isinstance(options, dict) or "" in options:
+            raise AtcError(
+                "E10032", path, f"level {level!r} must be an object of options, none without a name"
+            )
+        for name, value in options.items():
+            if not isinstance(value, str):
+                raise AtcError("E10032", path, f"option {name!r} of level {level!r} must be a text")

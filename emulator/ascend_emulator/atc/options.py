@@ -9,7 +9,7 @@ than the default ends the run.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -35,6 +35,8 @@ class Option:
         default: the value when not given; what a refused option may still be given as.
         values: the only legal values, in ATC's order; empty where any text is taken.
         neutral: further values of a refused option that mean the same as the default.
+        alone: what the option means without a value; empty where it needs one. Such an option takes a value
+            only in the same word, after `=`, as `getopt_long` has it.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Option:
     default: str = ""
     values: tuple[str, ...] = ()
     neutral: tuple[str, ...] = ()
+    alone: str = ""
 
 
 _SWITCH = ("0", "1")
@@ -63,12 +66,16 @@ _GENERAL = (
 )
 _INPUT = (
     Option("model", _E, "model file"),
-    Option("weight", _H, "weight file of a Caffe model; ATC ignores it for ONNX"),
+    Option("weight", _H, "weight file of a Caffe model; ATC ignores it for others"),
     Option("om", _E, "model file of modes 1 and 6"),
     Option(
-        "framework", _E, "framework of the model; 5: ONNX, no other is emulated", "-1", ("0", "1", "3", "5")
+        "framework",
+        _E,
+        "framework of the model; 3: TensorFlow, 5: ONNX, no other is emulated",
+        "-1",
+        ("0", "1", "3", "5"),
     ),
-    Option("input_format", _E, "layout of the inputs: NCHW, ND or NCDHW for ONNX"),
+    Option("input_format", _E, "layout of the inputs: NCHW, ND or NCDHW; NHWC and NDHWC too for TensorFlow"),
     Option("input_shape", _E, 'shapes or ranges of the inputs: "name:n,c,h,w;name2:1~4,-1"'),
     Option("input_hint_shape", _H, "shape hints of a dynamic-shape model: speed, not results"),
     Option("input_shape_range", _E, 'deprecated; shape ranges: "name:[1~4,3];name2:[-1]"'),
@@ -78,8 +85,12 @@ _INPUT = (
     Option("input_fp16_nodes", _E, 'inputs that become FP16: "in1;in2"'),
     Option("is_input_adjust_hw_layout", _E, "inputs in NC1HWC0; true is not emulated"),
     Option("insert_op_conf", _E, "AIPP file; static AIPP alone is emulated"),
-    Option("op_name_map", _H, "operator names of Caffe; ATC ignores it for ONNX"),
-    Option("enable_scope_fusion_passes", _H, "scope fusion of TensorFlow; ATC ignores it for ONNX"),
+    Option("op_name_map", _H, "operator names of Caffe; ATC ignores it for others"),
+    Option(
+        "enable_scope_fusion_passes",
+        _H,
+        "scope fusion of TensorFlow: speed, not results; ATC ignores it for others",
+    ),
     Option("singleop", _R, "operators to compile one by one"),
 )
 _OUTPUT = (
@@ -94,7 +105,13 @@ _OUTPUT = (
     Option("check_report", _E, "file of the pre-check", "check_result.json"),
     Option("json", _E, "JSON file of mode 1"),
     Option("dump_mode", _E, "1: with inferred shapes in the JSON of mode 1", "0", _SWITCH),
-    Option("external_weight", _R, "weights in files of their own", "0", ("0", "1", "2")),
+    Option(
+        "external_weight",
+        _E,
+        "1: a file for each weight in the folder weight beside the .om, 2: one file for all of them",
+        "0",
+        ("0", "1", "2"),
+    ),
     Option("save_original_model", _R, "also write the model before optimisation", neutral=("false",)),
     Option("display_model_info", _E, "print the model's resources at the end", "0", _SWITCH),
     Option("host_env_os", _E, "system of the host; matters for dynamic-shape models only"),
@@ -144,7 +161,7 @@ _PRECISION = (
     Option("modify_mixlist", _E, "operators of the mixed modes"),
     Option("keep_dtype", _E, "operators that keep their type"),
     Option("customize_dtypes", _R, "types per operator"),
-    Option("allow_hf32", _H, "reserved by ATC"),
+    Option("allow_hf32", _H, "reserved by ATC", values=("false", "true")),
     Option(
         "op_select_implmode",
         _H,
@@ -231,6 +248,8 @@ GROUPS = {
     "Debug": _DEBUG,
 }
 OPTIONS = {option.name: option for group in GROUPS.values() for option in group}
+NO_LETTERS: Mapping[str, str] = {}
+_EXAMPLE = "atc --model=net.onnx --framework=5 --output=net --soc_version=Ascend310P3"
 FRAMEWORKS = "0(Caffe) or 1(MindSpore) or 3(TensorFlow) or 5(Onnx)"
 
 # Where ATC reports a value outside the range as E10006 and not as E10001 (facts §2.4).
@@ -255,14 +274,20 @@ class HelpWanted(Exception):  # noqa: N818 - it is a request, not an error
 
 
 class Given:
-    """The options of a command line."""
+    """The options of a command line.
 
-    def __init__(self, values: dict[str, str]) -> None:
+    Args:
+        values: what was given, by option.
+        table: the command's options.
+    """
+
+    def __init__(self, values: dict[str, str], table: Mapping[str, Option] = OPTIONS) -> None:
         self._values = values
+        self._table = table
 
     def __getitem__(self, name: str) -> str:
         """The value of an option, its default when it was not given."""
-        return self._values.get(name, OPTIONS[name].default)
+        return self._values.get(name, self._table[name].default)
 
     def __contains__(self, name: str) -> bool:
         """Whether the option was given."""
@@ -272,7 +297,7 @@ class Given:
         """The options that were taken without effect and have another value than their default."""
         return tuple(
             (option.name, self[option.name])
-            for option in OPTIONS.values()
+            for option in self._table.values()
             if option.use is Use.HARMLESS and self[option.name] != option.default
         )
 
@@ -280,14 +305,14 @@ class Given:
         """The refused options that were given a value other than their default, in ATC's order of options."""
         return [
             option.name
-            for option in OPTIONS.values()
+            for option in self._table.values()
             if option.use is Use.REFUSED and self[option.name] not in (option.default, *option.neutral)
         ]
 
 
-def _check_value(name: str, value: str) -> None:
+def _check_value(option: Option, value: str) -> None:
     """Refuse a value outside the option's range, in ATC's words (facts §1.9, §2.4)."""
-    values = OPTIONS[name].values
+    name, values = option.name, option.values
     if not values or value in values:
         return
     if name == "framework":
@@ -313,13 +338,13 @@ def _split(argument: str) -> tuple[str, str | None]:
     return name.replace("-", "_"), value if equals else None
 
 
-def _resolve(name: str) -> str:
+def _resolve(name: str, table: Mapping[str, Option]) -> str:
     """The option that a name or an unambiguous beginning of one means.
 
     Raises:
         CommandLineError: no option, or more than one.
     """
-    names = [*OPTIONS, "help"]
+    names = [*table, "help"]
     if name in names:
         return name
     found = [known for known in names if known.startswith(name)]
@@ -328,11 +353,17 @@ def _resolve(name: str) -> str:
     return found[0]
 
 
-def parse(arguments: Sequence[str]) -> Given:
+def parse(
+    arguments: Sequence[str],
+    table: Mapping[str, Option] = OPTIONS,
+    letters: Mapping[str, str] = NO_LETTERS,
+) -> Given:
     """Read a command line as `getopt_long` does: `--name value`, `--name=value`, `-name value`, in any order.
 
     Args:
         arguments: without the program's name.
+        table: the command's options by name.
+        letters: the options that have a letter, by it; `h` is help in any case.
 
     Raises:
         HelpWanted: help was asked for.
@@ -352,32 +383,43 @@ def parse(arguments: Sequence[str]) -> Given:
         if not re.match(r"--|-[A-Za-z]", argument):
             strays.append(argument)
             continue
-        if re.fullmatch(r"-[A-Za-z]", argument):
-            raise CommandLineError(f"unknown command line flag '{argument[1:]}'")
         typed, value = _split(argument)
-        name = _resolve("help" if typed == "h" else typed)
+        if re.fullmatch(r"-[A-Za-z]", argument):
+            if typed not in letters:
+                raise CommandLineError(f"unknown command line flag '{typed}'")
+            typed = letters[typed]
+        name = _resolve("help" if typed == "h" else typed, table)
         if name == "help":
             raise HelpWanted
+        if value is None and table[name].alone:
+            value = table[name].alone
         if value is None:
             if not rest:
                 raise CommandLineError(
-                    f"flag '{argument}' is missing its argument; flag description: {OPTIONS[name].text}"
+                    f"flag '{argument}' is missing its argument; flag description: {table[name].text}"
                 )
             value = rest.pop(0)
-        _check_value(name, value)
+        _check_value(table[name], value)
         values[name] = value
     if strays:
         raise CommandLineError("\nERROR: ".join(f"Non-option parameter: {stray}" for stray in strays))
-    return Given(values)
+    return Given(values, table)
 
 
-def usage(version: str) -> str:
-    """The usage text, which ends in a newline; its first line names the tool and its version."""
+def usage(version: str, example: str = _EXAMPLE, groups: Mapping[str, Sequence[Option]] = GROUPS) -> str:
+    """The usage text, which ends in a newline; its first line names the tool and its version.
+
+    Args:
+        version: of the emulator.
+        example: a command line; its first word is the tool.
+        groups: the tool's options under their headings.
+    """
+    tool = example.split()[0]
     lines = [
-        f"usage: atc <args>    (ascend-emulator {version}: an emulation, its models run on no real card)"
+        f"usage: {tool} <args>    (ascend-emulator {version}: an emulation, its models run on no real card)"
     ]
-    lines += ["", "  atc --model=net.onnx --framework=5 --output=net --soc_version=Ascend310P3"]
-    for title, group in GROUPS.items():
+    lines += ["", f"  {example}"]
+    for title, group in groups.items():
         lines += ["", f"[{title}]"]
         for option in group:
             mark = "" if option.use is Use.EMULATED else f" ({option.use.value})"

@@ -29,7 +29,14 @@ _INT32 = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output: the tensor in the network, and the node and place that make it."""
+    """One output.
+
+    Attributes:
+        tensor: in the network.
+        node: that makes it in the model.
+        index: its place among that node's outputs.
+        original: the tensor's name in the model; empty where tensors have none of their own, as in TensorFlow.
+    """
 
     tensor: str
     node: str
@@ -39,7 +46,7 @@ class Output:
     @property
     def name(self) -> str:
         """Its name in the `.om`."""
-        return f"{self.node}:{self.index}:{self.original}"
+        return f"{self.node}:{self.index}" + (f":{self.original}" if self.original else "")
 
 
 def _index(text: str, whole: str, option: str) -> int:
@@ -111,10 +118,15 @@ def set_outputs(model: onnx.ModelProto, chosen: tuple[tuple[str, int | None], ..
     for tensor in tensors:
         if tensor not in producers:
             raise AtcError("E16001", tensor, cause="The graph names an output that no node makes.")
+    return replace_outputs(model, tuple(Output(tensor, *producers[tensor], tensor) for tensor in tensors))
+
+
+def replace_outputs(model: onnx.ModelProto, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+    """Make these the outputs of the model; their types and shapes are left to inference."""
     del model.graph.output[:]
-    for tensor in tensors:
-        model.graph.output.add().name = tensor
-    return tuple(Output(tensor, *producers[tensor], tensor) for tensor in tensors)
+    for output in outputs:
+        model.graph.output.add().name = output.tensor
+    return outputs
 
 
 def _onnx_type(name: str, whole: str) -> int:
@@ -204,7 +216,4 @@ def cast_outputs(
         if key not in made:
             made[key] = _cast(model, output.tensor, kind, target)
         cast.append(Output(made[key], output.node, output.index, output.original))
-    del model.graph.output[:]
-    for output in cast:
-        model.graph.output.add().name = output.tensor
-    return tuple(cast)
+    return replace_outputs(model, tuple(cast))

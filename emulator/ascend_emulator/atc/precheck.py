@@ -16,7 +16,9 @@ import onnx
 from ascend_emulator.atc.errors import AtcError
 from ascend_emulator.atc.paths import reason_of
 
-_TYPE_UNSUPPORTED, _NAME_REPEATED = 1, 9
+UNSUPPORTED = (1, "The type is not supported.")
+REPEATED = (9, "The name is repeated in the graph.")
+"""Number and text of what can be wrong with an operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Checked:
 
     Attributes:
         name: of the node.
-        kind: domain, opset and type, such as `ai.onnx::17::Relu`.
+        kind: of ONNX domain, opset and type, such as `ai.onnx::17::Relu`; of TensorFlow the type alone.
         causes: number and text of what is wrong with it.
     """
 
@@ -55,9 +57,9 @@ def check(model: onnx.ModelProto) -> list[Checked]:
             version = versions.get(domain, 0)
             causes = []
             if count[node.name] > 1:
-                causes.append((_NAME_REPEATED, "The name is repeated in the graph."))
-            if domain != "ai.onnx" or not onnx.defs.has(node.op_type, version):
-                causes.append((_TYPE_UNSUPPORTED, "The type is not supported."))
+                causes.append(REPEATED)
+            if domain != "ai.onnx" or not supported(node.op_type, version):
+                causes.append(UNSUPPORTED)
             checked.append(Checked(node.name, f"{domain}::{version}::{node.op_type}", tuple(causes)))
     return checked
 
@@ -87,11 +89,17 @@ def report(checked: list[Checked]) -> str:
     return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
 
 
-def run(model: onnx.ModelProto, path: Path, *, always: bool) -> None:
-    """Check a model; write the report when something is wrong, or always.
+def supported(kind: str, opset: int) -> bool:
+    """Whether ONNX's standard operators of that opset have the type."""
+    found: bool = onnx.defs.has(kind, opset)
+    return found
+
+
+def conclude(checked: list[Checked], path: Path, *, always: bool) -> None:
+    """Write the report when something is wrong, or always.
 
     Args:
-        model: its nodes named.
+        checked: every operator.
         path: of the report.
         always: whether a report of success is written too.
 
@@ -99,7 +107,6 @@ def run(model: onnx.ModelProto, path: Path, *, always: bool) -> None:
         AtcError: E13010 operators that no opset has; E13009 a name used twice; E13004 the report cannot be
             written.
     """
-    checked = check(model)
     wrong = [operator for operator in checked if operator.causes]
     if wrong or always:
         try:
@@ -108,8 +115,8 @@ def run(model: onnx.ModelProto, path: Path, *, always: bool) -> None:
             raise AtcError("E13004", path, reason_of(error)) from error
     errors: list[tuple[str, ...]] = []
     for operator in wrong:
-        for code, _ in operator.causes:
-            if code == _NAME_REPEATED:
+        for cause in operator.causes:
+            if cause == REPEATED:
                 errors.append(("E13009", operator.name))
             else:
                 errors.append(("E13010", operator.name, operator.kind))

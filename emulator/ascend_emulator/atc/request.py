@@ -24,7 +24,11 @@ from ascend_emulator.soc import Soc, find_soc
 
 MODE_OM, MODE_JSON, MODE_PRECHECK, MODE_INFO = "0", "1", "3", "6"
 
-_FORMATS = ("NCHW", "ND", "NCDHW")
+ONNX, TENSORFLOW = "5", "3"
+_FRAMEWORK_NAMES = {"0": "Caffe", "1": "MindSpore", TENSORFLOW: "TensorFlow", ONNX: "Onnx"}
+_FORMATS = {ONNX: ("NCHW", "ND", "NCDHW"), TENSORFLOW: ("NHWC", "NCHW", "ND", "NCDHW", "NDHWC")}
+"""Framework to the layouts it may have, its default first (GE: main_impl.cc CheckInputFormat)."""
+
 _PRECISIONS = {
     "": Precision.FP16,
     "force_fp16": Precision.FP16,
@@ -78,12 +82,13 @@ class Request:
     """A compile whose options are sound; the model has not been read yet.
 
     Attributes:
-        model: the ONNX file.
+        model: the file.
+        framework: of the model, as the `.om` names it: `Onnx` or `TensorFlow`.
         precheck: the file of the pre-check.
         precheck_only: whether that is all that is asked for.
         output: the file to write, suffix included.
         soc: what to compile for.
-        input_format: NCHW, ND or NCDHW.
+        input_format: NCHW, ND or NCDHW, and of TensorFlow NHWC or NDHWC too.
         shapes: of `--input_shape` where it gives shapes.
         ranges: of `--input_shape` or `--input_shape_range` where they give ranges; None else.
         gear_kind: which gears were asked for; None for none.
@@ -98,6 +103,7 @@ class Request:
         hw_outputs: value of `--is_output_adjust_hw_layout`.
         out_nodes: value of `--out_nodes`; empty for the model's own outputs.
         host: of a model of truly dynamic shape.
+        external_weight: whether weights go into files: 0 no, 1 a file each, 2 one for all.
         compress: whether the `.om` codes the names of attributes.
         show_info: whether to show the model's resources at the end.
         options: options taken without effect, with the values given.
@@ -105,6 +111,7 @@ class Request:
     """
 
     model: Path
+    framework: str
     precheck: Path
     precheck_only: bool
     output: Path
@@ -124,6 +131,7 @@ class Request:
     hw_outputs: str
     out_nodes: str
     host: Host
+    external_weight: str
     compress: bool
     show_info: bool
     options: tuple[tuple[str, str], ...]
@@ -230,7 +238,7 @@ def _check_inputs(given: Given) -> _Inputs:
         raise AtcError("E10004", "input_shape")
     kind, value = gear_options.OPTIONS[asked[0]], given[asked[0]]
     shapes = parse_input_shape(text, geared=True)
-    gear_options.check(kind, value, shapes, given["input_format"] or "NCHW")
+    gear_options.check(kind, value, shapes, _input_format(given))
     return _Inputs(shapes, None, kind, value, notices)
 
 
@@ -308,6 +316,19 @@ def _exceptions(given: Given) -> Exceptions:
     return Exceptions(nodes, types, option_files.modify_mixlist(mixlist) if mixlist else {})
 
 
+def _input_format(given: Given) -> str:
+    """The layout of the inputs: that given, or the framework's default."""
+    return given["input_format"] or _FORMATS.get(given["framework"], _FORMATS[ONNX])[0]
+
+
+def _check_input_format(given: Given) -> None:
+    framework = given["framework"]
+    formats = _FORMATS.get(framework, ())
+    if formats and _input_format(given) not in formats:
+        reason = f"It must be one of {', '.join(formats)} when --framework is {framework}."
+        raise AtcError("E10001", given["input_format"], "--input_format", reason)
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(";") if name.strip())
 
@@ -324,9 +345,10 @@ def check(given: Given) -> Request:
     Raises:
         AtcError: the first fault in ATC's order.
     """
-    if given["framework"] == "5" and given["input_format"] not in ("", *_FORMATS):
-        reason = f"It must be one of {', '.join(_FORMATS)} when --framework is 5."
-        raise AtcError("E10001", given["input_format"], "--input_format", reason)
+    if given["raw_ge_options"]:
+        check_input(given["raw_ge_options"], "--raw_ge_options")
+        option_files.check_raw_ge_options(given["raw_ge_options"])
+    _check_input_format(given)
     precheck_only = given["mode"] == MODE_PRECHECK
     required = ("soc_version", "model") if precheck_only else ("soc_version", "output", "model")
     for option in required:
@@ -348,9 +370,11 @@ def check(given: Given) -> Request:
     soc = _check_soc(given)
     if given["mode"] not in (MODE_OM, MODE_PRECHECK):
         raise not_emulated(f"--mode={given['mode']}", "Use mode 0, which makes an .om.")
-    if given["framework"] != "5":
+    framework = _FRAMEWORK_NAMES[given["framework"]]
+    if given["framework"] not in _FORMATS:
         raise not_emulated(
-            f"--framework={given['framework']}", "Export the model to ONNX and use --framework=5."
+            f"--framework={given['framework']}, {framework} models",
+            "Export the model to ONNX and use --framework=5.",
         )
     if refused := given.refused():
         raise not_emulated(", ".join(f"--{option}" for option in refused), "Leave it out.")
@@ -366,11 +390,12 @@ def check(given: Given) -> Request:
         shapes = parse_input_shape(given["input_shape"], geared=False)
     return Request(
         model=Path(given["model"]),
+        framework=framework,
         precheck=precheck,
         precheck_only=precheck_only,
         output=output,
         soc=soc,
-        input_format=given["input_format"] or "NCHW",
+        input_format=_input_format(given),
         shapes=shapes,
         ranges=inputs.ranges,
         gear_kind=inputs.gear_kind,
@@ -385,6 +410,7 @@ def check(given: Given) -> Request:
         hw_outputs=given["is_output_adjust_hw_layout"],
         out_nodes=given["out_nodes"],
         host=host,
+        external_weight=given["external_weight"],
         compress=given["enable_attr_compression"] == "true",
         show_info=given["display_model_info"] == "1",
         options=given.harmless(),

@@ -53,6 +53,8 @@ registered: Ranges[Device] = Ranges()
 
 _HOST_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
+_PATH_MAX = 4096
+
 _spare: list[int] = []
 """Memory files that no call is using. One is taken for as long as a call needs it, so that neither another
 thread nor a `__del__` that runs in between meets somebody else's bytes."""
@@ -71,6 +73,27 @@ def read(address: int, size: int, *, code: int = RT_PARAM_INVALID) -> bytes:
     """
     _check(address, size, code, writing=False)
     return ctypes.string_at(address, size)
+
+
+def text(address: int, *, code: int = RT_PARAM_INVALID) -> str | None:
+    """The path that a C string holds; None at address 0.
+
+    Args:
+        address: of its first byte.
+        code: what a string that cannot be read, or is longer than a path, fails with.
+
+    Raises:
+        Failure: with `code`.
+    """
+    if not address:
+        return None
+    found = bytearray()
+    # Byte by byte: what lies behind the string need not be memory.
+    while byte := read(address + len(found), 1, code=code).rstrip(b"\0"):
+        found += byte
+        if len(found) >= _PATH_MAX:
+            raise Failure(code, f"EH0001: the text at {address:#x} is longer than a path, {_PATH_MAX} bytes.")
+    return os.fsdecode(bytes(found))
 
 
 def write(address: int, data: bytes, *, code: int = RT_PARAM_INVALID) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from ascend_emulator.wire import Op
 if TYPE_CHECKING:
     from ascend_emulator.card.machine import Machine
     from ascend_emulator.card.port import Port
+    from ascend_emulator.om import OmFile
 
 Range = tuple[int, int]
 """Address on the wire and bytes."""
@@ -164,13 +166,15 @@ class ModelDesk(Desk):
         threading.Thread(target=self._load, args=arguments, name="load", daemon=True).start()
 
     def _load(self, channel: int, sequence: int, message: bytes, fd: int) -> None:
-        model_id, *own = wire.LOAD.unpack_from(message, wire.HEADER.size)
+        model_id, *own, om_bytes = wire.LOAD.unpack_from(message, wire.HEADER.size)
         try:
             with open(fd, "rb") as file:
-                om = read_om(file.read())
+                content = file.read()
+            om = _whole(content, om_bytes)
             self._machine.faults.meet("load")
             model = self._machine.load(om)
-            memory, reserved = [], 0
+            # External weights get memory of their own, whatever the program gave for the others.
+            memory, reserved = [], sum(constant.length for constant in om.file_constants)
             for (address, size), needed in zip(
                 (own[:2], own[2:]), (model.work_bytes, model.weight_bytes), strict=True
             ):
@@ -209,6 +213,32 @@ class ModelDesk(Desk):
             self._machine.memory.unreserve(held.reserved)
         self._models.clear()
         self.results.clear()
+
+
+def _whole(content: bytes, om_bytes: int) -> OmFile:
+    """The model with its external weights put back.
+
+    Args:
+        content: the .om, and behind it the weights.
+        om_bytes: where they begin.
+
+    Raises:
+        OmError: no model that can be read.
+        Failure: 545001, the weights are not those of its network.
+    """
+    om = read_om(memoryview(content)[:om_bytes])
+    if not om.file_constants:
+        return om
+    from ascend_emulator.external_weights import WeightsError, put_back  # it imports onnx, few models need it
+
+    weights, at = [], om_bytes
+    for constant in om.file_constants:
+        weights.append(content[at : at + constant.length])
+        at += constant.length
+    try:
+        return replace(om, network=put_back(om.network, weights))
+    except WeightsError as error:
+        raise Failure(GE_LOAD_MODEL, f"E19999: {error}") from error
 
 
 class _Dynamic:

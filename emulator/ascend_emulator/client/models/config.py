@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from ascend_emulator.client import handles
-from ascend_emulator.client.models import content, loading
+from ascend_emulator.client import addresses, handles
+from ascend_emulator.client.models import loading
 from ascend_emulator.client.models.loading import OwnMemory
 from ascend_emulator.codes import API_NOT_SUPPORT, INVALID_PARAM, Failure
 
@@ -129,7 +129,8 @@ def load(handle: int) -> int:
     if kind in _FROM_FILE:
         return loading.load_file(str(config.values[LoadAttr.PATH]), memory)
     address, size = config.number(LoadAttr.MODEL_ADDRESS), config.number(LoadAttr.MODEL_BYTES)
-    return loading.load(content.of_memory(address, size), memory)
+    folder = addresses.text(config.number(LoadAttr.WEIGHT_PATH), code=INVALID_PARAM)
+    return loading.load_memory(address, size, memory, folder)
 
 
 def _check_complete(config: LoadConfig, kind: LoadType) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ascend_emulator.client import process
@@ -57,11 +58,18 @@ def load_file(path: str, memory: OwnMemory = _NONE) -> int:
         Failure: 145001 (no init), 145002 (path), and as `load`.
     """
     registry.check_ready()
-    return load(content.of_file(path), memory)
+    data = content.of_file(path)
+    return load(data, memory, str(Path(path).resolve().parent / "weight"))
 
 
-def load_memory(address: int, size: int, memory: OwnMemory = _NONE) -> int:
+def load_memory(address: int, size: int, memory: OwnMemory = _NONE, weights_folder: str | None = None) -> int:
     """Load an .om that lies in memory, which may go right after.
+
+    Args:
+        address: where it begins.
+        size: its bytes.
+        memory: the program's own for the model.
+        weights_folder: as for `load`.
 
     Returns:
         The model's id.
@@ -69,15 +77,17 @@ def load_memory(address: int, size: int, memory: OwnMemory = _NONE) -> int:
     Raises:
         Failure: 100000 (null, empty, too short), and as `load`.
     """
-    return load(content.of_memory(address, size), memory)
+    return load(content.of_memory(address, size), memory, weights_folder)
 
 
-def load(data: bytes, memory: OwnMemory = _NONE) -> int:
+def load(data: bytes, memory: OwnMemory = _NONE, weights_folder: str | None = None) -> int:
     """Load the content of an .om.
 
     Args:
         data: the whole file.
         memory: the program's own for the model; it must stay until the model is unloaded.
+        weights_folder: where the files of its external weights are; where it is not known, they are looked for
+            in the working directory, as GE does (file_constant_utils.cc, GetExternalWeightDir).
 
     Returns:
         The model's id.
@@ -85,7 +95,8 @@ def load(data: bytes, memory: OwnMemory = _NONE) -> int:
     Raises:
         Failure: 145001 (no init), 107002 (no context), 145006 (no whole .om), 545001 (not made by the
             emulator's atc, or broken), 145000 (another architecture, or the program's memory is too small or
-            not the device's), 500002 (compiled for another host), 245000 (no room).
+            not the device's), 500002 (compiled for another host, or a file of weights is missing or too
+            short), 245000 (no room).
     """
     registry.check_ready()
     device = process.current().device
@@ -95,12 +106,13 @@ def load(data: bytes, memory: OwnMemory = _NONE) -> int:
         raise Failure(GE_LOAD_MODEL, text)
     _check_arch(om)
     _check_host(om)
+    weights = _weights(om, weights_folder)
     model_id = registry.new_id()
-    body = LOAD.pack(model_id, *_ranges(device, om, memory))
+    body = LOAD.pack(model_id, *_ranges(device, om, memory), len(data))
     fd = os.memfd_create("ascend-emulator-model")
     try:
         with open(fd, "wb", closefd=False) as file:
-            file.write(data)
+            file.writelines((data, *weights))
         os.lseek(fd, 0, os.SEEK_SET)
         device.link.call(Op.LOAD, body, fd=fd)
     finally:
@@ -196,6 +208,32 @@ def _ranges(device: Device, om: OmFile, memory: OwnMemory) -> tuple[int, int, in
             raise Failure(GE_PARAM_INVALID, text)
         found += [device.link.address_on_wire(address), max(size, 1)]
     return found[0], found[1], found[2], found[3]
+
+
+def _weights(om: OmFile, folder: str | None) -> list[bytes]:
+    """The bytes of the model's external weights, in its order (GE: CopyOneWeightFromFile).
+
+    GE takes a file that is too short without a word, and the weight's end is what was in the memory before.
+    """
+    found = []
+    for constant in om.file_constants:
+        path = Path(constant.file) if folder is None else Path(folder) / constant.file.rpartition("/")[2]
+        start, end = constant.offset, constant.offset + constant.length
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if not 0 <= start <= end <= size:
+                    text = f"E19999: weight {constant.name} is bytes {start} to {end}, the file {path} has {size}."
+                    raise Failure(GE_FAILURE, text)
+                file.seek(start)
+                found.append(file.read(constant.length))
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: a damaged model can name a file as no file can be
+            text = f"E13001: Failed to open file {path!s}. Reason: {error}."
+            raise Failure(GE_FAILURE, text) from error
+    return found
 
 
 def _check_arch(om: OmFile) -> None:
