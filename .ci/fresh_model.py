@@ -97,7 +97,7 @@ def main() -> None:
         folder = Path(scratch)
         onnx.save(model, folder / "model.onnx")
         recipe = {
-            "name": name, "source": "model.onnx", "inputs": shapes, "gears": [2, 3, 9], "precision": "origin",
+            "name": name, "source": "model.onnx", "inputs": shapes, "gears": [2, 3, 9], "precision": "fp32",
         }  # fmt: skip
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         args = {"recipe": str(folder / "recipe.yaml"), "store": str(folder / "store")}

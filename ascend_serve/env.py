@@ -9,10 +9,13 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
+
+from ascend_serve.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,24 @@ class Variable:
 
 
 VARIABLES: tuple[Variable, ...] = (
-    Variable("ASCEND_SERVE_STORE", "~/.cache/ascend_serve/artifacts", "Folder of the artifact store."),
+    Variable(
+        "ASCEND_SERVE_STORE",
+        "~/.cache/ascend_serve/artifacts",
+        "The artifact store: a folder, or a URL that fsspec knows, such as s3://bucket/prefix.",
+    ),
+    Variable(
+        "ASCEND_SERVE_CACHE",
+        "~/.cache/ascend_serve/cache",
+        "Folder of this node's copies of what lies in a store that is no folder.",
+    ),
+    Variable("ASCEND_SERVE_CACHE_BYTES", "20 GiB", "Size to which that folder is held."),
     Variable("ASCEND_SERVE_ATC", "searched for", "Path of the `atc` to compile with; nothing else is tried."),
+    Variable("ASCEND_SERVE_AOE", "searched for", "Path of the `aoe` to tune with; nothing else is tried."),
+    Variable(
+        "ASCEND_SERVE_TENSORFLOW_PYTHON",
+        "the running interpreter",
+        "Python that has TensorFlow and tf2onnx, for sources that are a SavedModel.",
+    ),
     Variable(
         "ASCEND_HOME_PATH", "unset", "CANN's install root, set by its set_env.sh; `atc` is looked for in it."
     ),
@@ -39,6 +58,11 @@ VARIABLES: tuple[Variable, ...] = (
         "RAY_ADDRESS",
         "unset",
         "The Ray cluster that `python -m compile_jobs` uses; unset, it starts a local one.",
+    ),
+    Variable(
+        "TE_PARALLEL_COMPILER",
+        "the recipe's num_cpus",
+        "Compile workers of one `atc`, each a process; ATC's own default is 8.",
     ),
     *(
         Variable(name, "unset", "Read by Ray Serve; `ascend-serve run` sets it where it is not set.")
@@ -73,10 +97,43 @@ VARIABLES: tuple[Variable, ...] = (
 """Every variable that is read. Those of CANN are listed in facts: ATC §2.6 and §5.7."""
 
 
-def store_root() -> Path:
-    """Folder of the artifact store: `ASCEND_SERVE_STORE`, else a folder in the user's cache."""
-    given = os.environ.get("ASCEND_SERVE_STORE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "ascend_serve" / "artifacts"
+def store_url() -> str:
+    """The artifact store, a folder or a URL: `ASCEND_SERVE_STORE`, else a folder in the user's cache."""
+    return os.environ.get("ASCEND_SERVE_STORE") or str(_user_cache() / "artifacts")
+
+
+def cache_folder() -> Path:
+    """Folder of this node's copies: `ASCEND_SERVE_CACHE`, else a folder in the user's cache."""
+    given = os.environ.get("ASCEND_SERVE_CACHE")
+    return Path(given).expanduser() if given else _user_cache() / "cache"
+
+
+def cache_limit_bytes() -> int:
+    """Size to which that folder is held: `ASCEND_SERVE_CACHE_BYTES`, else 20 GiB.
+
+    Raises:
+        ConfigError: it is set and no whole number.
+    """
+    given = os.environ.get("ASCEND_SERVE_CACHE_BYTES")
+    if not given:
+        return 20 << 30
+    if not given.isdigit():
+        raise ConfigError(f"ASCEND_SERVE_CACHE_BYTES is {given!r}: give a whole number of bytes")
+    return int(given)
+
+
+def _user_cache() -> Path:
+    return Path.home() / ".cache" / "ascend_serve"
+
+
+def explicit_aoe() -> str | None:
+    """The `aoe` that `ASCEND_SERVE_AOE` names, or None."""
+    return os.environ.get("ASCEND_SERVE_AOE") or None
+
+
+def tensorflow_python() -> str:
+    """The Python that has TensorFlow and tf2onnx: `ASCEND_SERVE_TENSORFLOW_PYTHON`, else the running one."""
+    return os.environ.get("ASCEND_SERVE_TENSORFLOW_PYTHON") or sys.executable
 
 
 def explicit_atc() -> str | None:
@@ -98,6 +155,16 @@ def search_path() -> str:
 def ray_address() -> str | None:
     """The cluster that `RAY_ADDRESS` names, or None."""
     return os.environ.get("RAY_ADDRESS") or None
+
+
+def environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with changes, for a child."""
+    return {**os.environ, **changes}
+
+
+def compile_workers() -> str | None:
+    """The number of compile workers of one `atc` that `TE_PARALLEL_COMPILER` sets, or None."""
+    return os.environ.get("TE_PARALLEL_COMPILER") or None
 
 
 def build_influences() -> dict[str, str]:

@@ -38,6 +38,7 @@ subclass of both its own error and ours, which asks the original only for what t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -63,6 +64,10 @@ def _rebuild(cls: type[AscendServeError], args: tuple[Any, ...], state: dict[str
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+def _sentences(parts: Sequence[str]) -> str:
+    return " ".join(part if part.endswith((".", "?", "!")) else part + "." for part in parts)
 
 
 # --- the caller's request ------------------------------------------------------------------------
@@ -159,7 +164,7 @@ class CompileError(AscendServeError):
 
 
 class ToolMissing(CompileError):
-    """No `atc` was found in any of the places it is looked for."""
+    """No `atc`, `aoe`, or Python with TensorFlow was found in any of the places it is looked for."""
 
 
 class ToolchainMismatch(CompileError):
@@ -173,7 +178,10 @@ class BuildFailed(CompileError):
         cause: one sentence: what is wrong.
         target: the SoC the build was for.
         code: ATC's or GE's code of the first cause, such as `E10031`, or None.
+        operator: type of the operator that it is about, such as `Resize`, or None.
+        node: name of the node that it is about, or None.
         hint: what to do about it, or None.
+        reference: where the code is documented, or None.
         log_path: where the whole output was kept, or None.
     """
 
@@ -183,20 +191,46 @@ class BuildFailed(CompileError):
         *,
         target: str,
         code: str | None = None,
+        operator: str | None = None,
+        node: str | None = None,
         hint: str | None = None,
+        reference: str | None = None,
         log_path: str | None = None,
     ) -> None:
         parts = [f"{target}: {code + ': ' if code else ''}{cause}"]
         if hint:
             parts.append(hint)
+        if reference:
+            parts.append(f"See {reference}")
         if log_path:
             parts.append(f"Full output: {log_path}")
-        super().__init__(" ".join(part if part.endswith(".") else part + "." for part in parts))
+        super().__init__(_sentences(parts))
         self.cause = cause
         self.target = target
         self.code = code
+        self.operator = operator
+        self.node = node
         self.hint = hint
+        self.reference = reference
         self.log_path = log_path
+
+
+class PreflightFailed(CompileError):
+    """The model and the recipe cannot become a compiled model; `atc` was not run.
+
+    Args:
+        target: the SoC, or the recipe's name when it holds for all.
+        findings: one sentence each, with the way out.
+    """
+
+    def __init__(self, target: str, findings: tuple[str, ...]) -> None:
+        super().__init__(f"{target}: {_sentences(findings)}")
+        self.target = target
+        self.findings = findings
+
+
+class VerificationFailed(CompileError):
+    """The compiled model computes something else than its source, past the recipe's tolerance."""
 
 
 class ArtifactError(AscendServeError):

@@ -50,7 +50,7 @@ def glue(artifact: Artifact) -> Way:
     spec = artifact.spec
     command = (
         sys.executable,
-        *("-m", "benchmarks.baselines.glue", str(artifact.path), str(port)),
+        *("-m", "benchmarks.baselines.glue", str(artifact.fetch()), str(port)),
         *(str(spec.input_row_bytes), str(spec.output_row_bytes)),
     )
     plan = Plan("glue", command, port, {})
@@ -64,7 +64,7 @@ def serve_batch(node: Node, artifact: Artifact) -> Way:
     (port,) = free_ports(1)
     spec = artifact.spec
     args = {
-        "path": str(artifact.path),
+        "path": str(artifact.fetch()),
         "row_bytes": spec.input_row_bytes,
         "output_row_bytes": spec.output_row_bytes,
     }

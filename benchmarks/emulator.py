@@ -50,7 +50,7 @@ def compare(node: Node, *, repeats: int, seconds: float) -> None:
     print(
         "Added is wall less the modelled times of the copies and the execution. Target: under 150 us each.\n"
     )
-    pictures = compile_pictures(node).path
+    pictures = compile_pictures(node).fetch()
     rows = list(_saturated(node, pictures, repeats))
     head = (
         "saturated, one other core busy",

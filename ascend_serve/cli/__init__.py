@@ -1,47 +1,57 @@
-"""The command `ascend-serve`."""
+"""The command `ascend-serve`: one module a verb, imported when it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import importlib
+import sys
+from typing import Any
 
 import click
 
 from ascend_serve.errors import AscendServeError
 
+_VERBS = {
+    "artifacts": "List, show, import, copy and clean the artifacts of a store.",
+    "check": "Validate a whole Serve file; unknown keys anywhere are errors.",
+    "compile": "Compile recipes for all their SoCs, as parallel Ray tasks.",
+    "import-atc": "Turn an ATC command line into a recipe, and say what is wrong with it.",
+    "init-recipe": "Propose a recipe for a model.",
+    "inspect": "Show what a compiled model is, or how two differ.",
+    "preflight": "See what would go wrong with a recipe, before ATC runs.",
+    "run": "Serve a file on this machine, over Serve's fast data path, until Ctrl-C.",
+    "verify": "Compare what an artifact computes with its source model, at each gear.",
+}
+"""Verb → its line in the help, so that the help needs none of their modules, some of which import Ray."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_WRONG = 2
+
+
+class _Verbs(click.Group):
+    """A group whose commands are the `command` of `ascend_serve.cli.<verb>`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        module = importlib.import_module(f"ascend_serve.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (AscendServeError, OSError) as error:
+            click.echo(f"ascend-serve: {error}", err=True)
+            sys.exit(_WRONG)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="ascend-serve")
 def main() -> None:
-    """Serve models on Huawei Ascend NPUs with Ray Serve."""
-
-
-# The verbs import Ray, which takes seconds; `--help` and a mistyped verb must not wait for it.
-
-
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-def check(file: Path) -> None:
-    """Validate the whole Serve FILE; unknown keys anywhere are errors."""
-    from ascend_serve.cli.check import check_file
-
-    _one_line_on_error(lambda: check_file(file))
-
-
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(1, 65535), help="HTTP port; default that of FILE, else 8000.")
-def run(file: Path, port: int | None) -> None:
-    """Serve FILE on this machine, on loopback, over Serve's fast data path, until Ctrl-C."""
-    from ascend_serve.cli.run import run_file
-
-    _one_line_on_error(lambda: run_file(file, port))
-
-
-def _one_line_on_error(verb: Callable[[], int]) -> None:
-    try:
-        status = verb()
-    except AscendServeError as error:
-        click.echo(f"ascend-serve: {error}", err=True)
-        status = 2
-    raise SystemExit(status)
+    """Compile models for Huawei Ascend NPUs and serve them with Ray Serve."""

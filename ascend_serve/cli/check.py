@@ -9,6 +9,13 @@ import click
 from ascend_serve.serving.serve_file import check_serve_file, read_serve_file
 
 
+@click.command(name="check")
+@click.argument("file", type=click.Path(path_type=Path))
+def command(file: Path) -> None:
+    """Validate the whole Serve FILE; unknown keys anywhere are errors."""
+    raise SystemExit(check_file(file))
+
+
 def check_file(path: Path) -> int:
     """Print every error and note; the exit status is 1 if there is an error, else 0.
 

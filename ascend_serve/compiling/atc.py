@@ -2,49 +2,79 @@
 
 from __future__ import annotations
 
+from ascend_serve.spec.atc_options import AtcOptions, writing_of
 from ascend_serve.spec.recipe import CompileRecipe
-from ascend_serve.spec.soc import Soc
-from ascend_serve.spec.tensors import BATCH_AXIS
+from ascend_serve.spec.shapes import Dim
 
-_ONNX = 5
-_PRECISION_MODE_V2 = {"fp16": "fp16", "origin": "origin", "mixed": "mixed_float16"}
+_FRAMEWORK = {"caffe": "0", "mindspore": "1", "tensorflow": "3", "onnx": "5"}
+_PRECISION_MODE_V2 = {"fp16": "fp16", "fp32": "origin", "mixed": "mixed_float16"}
 
 
-def arguments(recipe: CompileRecipe, soc: Soc, source: str, output_stem: str) -> list[str]:
-    """ATC's arguments, without the program itself (facts: ATC §1.3–1.8).
+def arguments(recipe: CompileRecipe, soc: str, source: str, output_stem: str) -> list[str]:
+    """ATC's arguments, without the program itself: `options`, each as `--name=value`, then `extra_args`."""
+    pairs = options(recipe, soc, source, output_stem)
+    return [f"--{name}={value}" for name, value in pairs] + list(recipe.extra_args)
 
-    Inputs stand in the order of their names, so that the order of keys in a recipe's file changes nothing. A
-    single gear becomes a static shape, since ATC refuses fewer than two (E10035).
+
+def options(recipe: CompileRecipe, soc: str, source: str, output_stem: str) -> list[tuple[str, str]]:
+    """ATC's options and their values (facts: ATC §1.3–1.9), in the order in which the recipe gives them.
+
+    Only what the recipe says, and what ATC demands, becomes an option. A single gear becomes a static shape, since
+    ATC refuses fewer than two (E10035).
 
     Args:
         recipe: what to compile.
-        soc: the target.
-        source: path of the ONNX file.
+        soc: the target's name.
+        source: path of the model, as ATC shall see it.
         output_stem: path of the result without `.om`, which ATC appends.
     """
-    options = {
-        "framework": str(_ONNX),
-        "model": source,
-        "output": output_stem,
-        "soc_version": soc.name,
-        "input_format": recipe.input_format,
-        "input_shape": ";".join(
-            f"{name}:{','.join(map(str, shape))}" for name, shape in sorted(compiled_shapes(recipe).items())
-        ),
-        "dynamic_batch_size": ",".join(map(str, recipe.gears)) if len(recipe.gears) > 1 else "",
-        "precision_mode_v2": _PRECISION_MODE_V2[recipe.precision],
-        "output_type": recipe.output_type or "",
-        "input_fp16_nodes": ";".join(sorted(recipe.input_fp16_nodes)),
-        "log": recipe.log,
+    values = {
+        "mode": ("mode", "" if recipe.mode is None else str(recipe.mode)),
+        "framework": ("framework", _framework(recipe)),
+        "source": ("model", source),
+        "weight": ("weight", recipe.weight or ""),
+        "output": ("output", output_stem),
+        "targets": ("soc_version", soc),
+        "inputs": ("input_shape", input_shape(recipe)),
+        **_gears(recipe),
+        "precision": ("precision_mode_v2", _PRECISION_MODE_V2.get(recipe.precision or "", "")),
+        **{
+            name: (name, writing_of(field).text(getattr(recipe, name)))
+            for name, field in AtcOptions.model_fields.items()
+        },
     }
-    return [f"--{name}={value}" for name, value in options.items() if value] + list(recipe.extra_args)
+    order = dict.fromkeys([*(field for field in recipe.said if field in values), *values])
+    return [values[field] for field in order if values[field][1]]
 
 
-def compiled_shapes(recipe: CompileRecipe) -> dict[str, tuple[int, ...]]:
-    """Shape of each input as ATC compiles it: -1 stays at axis 0 when there are several gears."""
-    if len(recipe.gears) != 1:
-        return recipe.inputs
+def compiled_shapes(recipe: CompileRecipe) -> dict[str, tuple[Dim, ...]]:
+    """Shape of each input as ATC compiles it: -1 stays where there are several gears, or none."""
+    if len(recipe.gear_sizes) == 1:
+        return dict(next(recipe.gear_shapes()))
+    return dict(recipe.inputs)
+
+
+def input_shape(recipe: CompileRecipe) -> str:
+    """The value of `--input_shape`; empty when the recipe leaves the shapes to the model."""
+    return ";".join(f"{name}:{','.join(map(str, shape))}" for name, shape in compiled_shapes(recipe).items())
+
+
+def _framework(recipe: CompileRecipe) -> str:
+    framework = recipe.framework_of()
+    if framework == "saved_model":
+        framework = "tensorflow" if recipe.saved_model == "freeze" else "onnx"
+    return _FRAMEWORK[framework]
+
+
+def _gears(recipe: CompileRecipe) -> dict[str, tuple[str, str]]:
+    if len(recipe.gear_sizes) < 2:
+        return {}
     return {
-        name: tuple(recipe.gears[0] if dim == BATCH_AXIS else dim for dim in shape)
-        for name, shape in recipe.inputs.items()
+        "gears": ("dynamic_batch_size", ",".join(map(str, recipe.gears))),
+        "image_gears": ("dynamic_image_size", _groups(recipe.image_gears)),
+        "dims_gears": ("dynamic_dims", _groups(recipe.dims_gears)),
     }
+
+
+def _groups(gears: tuple[tuple[int, ...], ...]) -> str:
+    return ";".join(",".join(map(str, gear)) for gear in gears)

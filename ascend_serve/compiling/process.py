@@ -11,14 +11,24 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic, sleep
+
+from ascend_serve import env
 
 _LAUNCHER = Path(__file__).with_name("_launch.py")
 _POLL_S = 0.02
 
 
-def run(arguments: list[str], *, cwd: Path, log: Path, timeout_s: float) -> int | None:
+def run(
+    arguments: list[str],
+    *,
+    cwd: Path,
+    log: Path,
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+) -> int | None:
     """Run a program to its end.
 
     Args:
@@ -26,6 +36,7 @@ def run(arguments: list[str], *, cwd: Path, log: Path, timeout_s: float) -> int 
         cwd: working directory.
         log: file that takes stdout and stderr, in the order they come.
         timeout_s: time limit in seconds.
+        environment: variables to set for it, beside those of this process.
 
     Returns:
         The exit status, negative for the number of a signal; None when the time was up.
@@ -38,6 +49,7 @@ def run(arguments: list[str], *, cwd: Path, log: Path, timeout_s: float) -> int 
             stdin=subprocess.PIPE,  # the watchdog's lifeline: it breaks when this process is gone
             stdout=output,
             stderr=subprocess.STDOUT,
+            env=env.environment(environment or {}),
             start_new_session=True,
         )
     ended = False

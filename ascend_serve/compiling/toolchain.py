@@ -10,6 +10,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ascend_serve import env
@@ -38,24 +39,41 @@ def find_atc(explicit: str | Path | None = None) -> Path:
     Raises:
         ToolMissing: none is there; the message names every place.
     """
-    setting = explicit or env.explicit_atc()
+    return find_program(
+        "atc",
+        explicit or env.explicit_atc(),
+        ("bin", "compiler/bin"),
+        "On a machine with CANN, run `source /usr/local/Ascend/ascend-toolkit/set_env.sh`; or name the program in "
+        "ASCEND_SERVE_ATC",
+    )
+
+
+def find_program(name: str, setting: str | Path | None, in_cann: Sequence[str], otherwise: str) -> Path:
+    """A program of CANN's toolkit.
+
+    Args:
+        name: of the program.
+        setting: the explicit setting, after which nothing else is tried.
+        in_cann: folders under CANN's install root.
+        otherwise: what to do when it is nowhere.
+
+    Raises:
+        ToolMissing: none is there; the message names every place.
+    """
     if setting:
         found = shutil.which(Path(setting).expanduser().absolute())
         if found is None:
-            raise ToolMissing(f"atc was set to {setting}, which is no program that can be run")
+            raise ToolMissing(f"{name} was set to {setting}, which is no program that can be run")
         return Path(found)
     root = env.cann_root()
-    places = [root / "bin", root / "compiler" / "bin"] if root else []
-    scripts = dict.fromkeys([Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))])
-    for folders in (places, [Path(part) for part in env.search_path().split(os.pathsep) if part], scripts):
-        for folder in folders:
-            if found := shutil.which("atc", path=str(folder)):
-                return Path(found).absolute()
+    cann = [root / folder for folder in in_cann] if root else []
+    path = [Path(part) for part in env.search_path().split(os.pathsep) if part]
+    scripts = list(dict.fromkeys([Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]))
+    for folder in (*cann, *path, *scripts):
+        if found := shutil.which(name, path=str(folder)):
+            return Path(found).absolute()
     raise ToolMissing(
-        "no `atc` in "
-        + (f"$ASCEND_HOME_PATH ({root}), " if root else "$ASCEND_HOME_PATH (not set), ")
-        + f"PATH, or {', '.join(str(folder) for folder in scripts)}. On a machine with CANN, run `source "
-        "/usr/local/Ascend/ascend-toolkit/set_env.sh`; or name the program in ASCEND_SERVE_ATC"
+        f"no `{name}` in $ASCEND_HOME_PATH ({root or 'not set'}), PATH, or {', '.join(map(str, scripts))}. {otherwise}"
     )
 
 

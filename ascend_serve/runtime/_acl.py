@@ -41,6 +41,9 @@ MEMORY_HBM = 1
 STOP_ON_FAILURE = 1
 """aclrtSetStreamFailureMode: after the first failed task nothing further runs in the context."""
 
+ANY_INPUT = -1
+"""What the functions that tell of gears take for an input's index: gears belong to the model."""
+
 _PACKAGE_CANN = 0
 """aclCANNPackageName: the toolkit as a whole."""
 
@@ -380,6 +383,35 @@ def batch_gears(desc: int) -> tuple[int, ...]:
     return tuple(gears["batch"][: gears["batchCount"]])
 
 
+def image_gears(desc: int) -> tuple[tuple[int, int], ...]:
+    """Compiled heights and widths in the model's order; empty when it has none (`acl.mdl.get_dynamic_hw`)."""
+    gears, code = _acl().mdl.get_dynamic_hw(desc, ANY_INPUT)
+    _check("acl.mdl.get_dynamic_hw", code)
+    return tuple((height, width) for height, width in gears["hw"][: gears["hwCount"]])
+
+
+def dims_gears(desc: int) -> tuple[tuple[int, ...], ...]:
+    """Per gear of arbitrary dims all inputs' shapes, one after another; empty when the model has none.
+
+    The inputs stand in the order of `--input_shape`, which need not be the model's (facts: pyACL §12.2).
+    """
+    mdl = _acl().mdl
+    count, code = mdl.get_input_dynamic_gear_count(desc, ANY_INPUT)
+    _check("acl.mdl.get_input_dynamic_gear_count", code)
+    if not count:
+        return ()
+    gears, code = mdl.get_input_dynamic_dims(desc, ANY_INPUT, count)
+    _check("acl.mdl.get_input_dynamic_dims", code)
+    return tuple(tuple(gear["dims"][: gear["dimCount"]]) for gear in gears)
+
+
+def current_output_dims(desc: int, index: int) -> tuple[int, ...]:
+    """Dims of an output at the gear set last on the model (`acl.mdl.get_cur_output_dims`)."""
+    dims, code = _acl().mdl.get_cur_output_dims(desc, index)
+    _check("acl.mdl.get_cur_output_dims", code)
+    return tuple(dims["dims"])
+
+
 def input_index(desc: int, name: str) -> int | None:
     """Index of the input of that name, or None (`acl.mdl.get_input_index_by_name`)."""
     index: int
@@ -424,6 +456,24 @@ def set_dynamic_batch_size(model: int, inputs: int, index: int, rows: int) -> No
     code = _acl().mdl.set_dynamic_batch_size(model, inputs, index, rows)
     if code:
         raise _failure("acl.mdl.set_dynamic_batch_size", code)
+
+
+def set_dynamic_hw_size(model: int, inputs: int, index: int, height: int, width: int) -> None:
+    """Write an image gear into the hidden input of a data set (`acl.mdl.set_dynamic_hw_size`)."""
+    _check("acl.mdl.set_dynamic_hw_size", _acl().mdl.set_dynamic_hw_size(model, inputs, index, height, width))
+
+
+def set_input_dynamic_dims(model: int, inputs: int, index: int, dims: tuple[int, ...]) -> None:
+    """Write a dims gear into the hidden input of a data set (`acl.mdl.set_input_dynamic_dims`).
+
+    Args:
+        model: its id.
+        inputs: the data set.
+        index: of the hidden input.
+        dims: all inputs' shapes one after another, as `dims_gears` gives them.
+    """
+    gear = {"name": "", "dimCount": len(dims), "dims": list(dims)}
+    _check("acl.mdl.set_input_dynamic_dims", _acl().mdl.set_input_dynamic_dims(model, inputs, index, gear))
 
 
 def execute_async(model: int, inputs: int, outputs: int, stream: int) -> None:

@@ -6,7 +6,9 @@ hands out all other objects of this room and closes those that are still open wh
 
 from __future__ import annotations
 
+import threading
 import warnings
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from ascend_serve.runtime.memory import DeviceBuffer, HostBuffer
 from ascend_serve.runtime.model import Dataset, OmModel
 from ascend_serve.runtime.stream import Event, Stream
 from ascend_serve.spec.toolchain import CANN, Toolchain
+
+_thread = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Device:
     _context: Context
     _ledger: Ledger
     _open: bool
+    _outer: Device | None
 
     def __init__(self) -> None:
         raise TypeError("Device is not constructed but opened: call Device.open()")
@@ -96,6 +101,8 @@ class Device:
             _acl.reset_device(ordinal)
             raise
         device._open = True
+        device._outer = _current()
+        _thread.device = weakref.ref(device)
         return device
 
     # --- what it hands out -------------------------------------------------------------------------
@@ -198,6 +205,17 @@ class Device:
                 _acl.reset_device(self.ordinal)
             finally:
                 process.leave()
+        self._give_way()
+
+    def _give_way(self) -> None:
+        """Make that device's context current again which the calling thread had before it opened this one."""
+        device = _current()
+        while device is not None and not device._open:
+            device = device._outer
+        _thread.device = (lambda: None) if device is None else weakref.ref(device)
+        if device is not None:
+            # Giving a device back takes away the thread's context, whosesoever it is.
+            device._context.bind()
 
     def __enter__(self) -> Device:
         return self
@@ -214,6 +232,12 @@ class Device:
 
     def __repr__(self) -> str:
         return f"<Device {self.ordinal} {self.soc_name}{'' if self._open else ' closed'}>"
+
+
+def _current() -> Device | None:
+    """The device that the calling thread opened last; None when it has none, or has given it back."""
+    device: Device | None = getattr(_thread, "device", lambda: None)()
+    return device
 
 
 def runtime_toolchain() -> Toolchain:

@@ -25,7 +25,8 @@ from ascend_serve.serving.deployment import AscendModel
 from ascend_serve.serving.opening import ANY_SOC, Served
 from ascend_serve.serving.serve_file import DEPLOYMENT, autoscaling_config
 from ascend_serve.spec.recipe import CompileRecipe
-from compile_jobs.tasks import cluster_socs, compile_targets
+from compile_jobs.cluster import cluster_socs
+from compile_jobs.tasks import compile_recipes
 
 logger = logging.getLogger("ray.serve")
 
@@ -97,7 +98,7 @@ def _served(args: AppConfig) -> Served:
         artifacts = _ready_made(args.om, args)
         remedy = "Give an .om for it in args.om"
     else:
-        store = Store(args.store or env.store_root())
+        store = Store(args.store or env.store_url())
         artifacts = _from_recipe(args, store)
         remedy = f"Compile it: {_compile_command(args, 'SOC', store)}, then deploy again"
     specs = [artifact.spec for artifact in artifacts.values()]
@@ -124,21 +125,21 @@ def _from_recipe(args: AppConfig, store: Store) -> dict[str, Artifact]:
         )
     if args.compile == "never":
         return {soc: _stored(recipe, soc, store, args) for soc in socs}
-    results = compile_targets(recipe, socs, store.root, retry_failed=args.retry_failed)
+    results = compile_recipes([recipe], socs, store, retry_failed=args.retry_failed)
     if causes := [result.cause for result in results if result.cause is not None]:
         raise CompileError("; ".join(causes))
     return {result.soc: result.artifact for result in results if result.artifact is not None}
 
 
 def _stored(recipe: CompileRecipe, soc: str, store: Store, args: AppConfig) -> Artifact:
-    artifact = stored(prepare(recipe, soc), store)
+    artifact = stored(prepare(recipe, soc, store), store)
     if artifact is None:
         raise ArtifactMissing(
-            f"'{recipe.name}' is not compiled for {soc} in {store.root}, and args.compile is 'never': run "
+            f"'{recipe.name}' is not compiled for {soc} in {store.url}, and args.compile is 'never': run "
             f"{_compile_command(args, soc, store)}"
         )
     return artifact
 
 
 def _compile_command(args: AppConfig, soc: str, store: Store) -> str:
-    return f"python -m compile_jobs {args.recipe} --soc {soc} --store {store.root}"
+    return f"python -m compile_jobs {args.recipe} --soc {soc} --store {store.url}"

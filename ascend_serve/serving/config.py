@@ -97,7 +97,8 @@ class AppConfig(_Closed):
         compile: `missing` compiles what the store lacks before replicas start; `never` only looks it up.
         targets: SoCs to have artefacts for, beside the recipe's and those that the cluster's nodes name.
         retry_failed: compile again what failed before with the same recipe and tools.
-        store: folder of the artefact store, shared by all nodes; default `ASCEND_SERVE_STORE`.
+        store: the artefact store: a folder that all nodes share, or a URL that fsspec knows, such as
+            `s3://bucket/prefix`; default `ASCEND_SERVE_STORE`.
         batched: for a ready-made static `.om`: whether axis 0 counts independent rows; default: it does when all
             tensors share it.
         front: `batch` puts one `@serve.batch` in front of the engine, `direct` none.
@@ -116,7 +117,7 @@ class AppConfig(_Closed):
     compile: Literal["missing", "never"] = "missing"
     targets: tuple[str, ...] = ()
     retry_failed: bool = False
-    store: Path | None = None
+    store: str | None = None
     batched: bool | None = None
     front: Literal["batch", "direct"] = "batch"
     batching: BatchingConfig = BatchingConfig()

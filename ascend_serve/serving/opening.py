@@ -47,10 +47,10 @@ def open_session(served: Served, *, slots: int) -> Session:
         artifact = choose(served, device.soc_name)
         if artifact.toolchain.vendor != device.toolchain.vendor:
             raise ToolchainMismatch(
-                f"{artifact.path} was made by {artifact.toolchain}, but pyACL here is {device.toolchain}'s: compile "
-                "the model again with the tools of this machine"
+                f"{artifact.location} was made by {artifact.toolchain}, but pyACL here is {device.toolchain}'s: "
+                "compile the model again with the tools of this machine"
             )
-        path = artifact.verify()
+        path = artifact.fetch()
     except BaseException:
         device.close()
         raise
@@ -74,11 +74,11 @@ def choose(served: Served, soc: str) -> Artifact:
         )
     if only.soc and not runs_on(only.soc, soc):
         raise SocMismatch(
-            f"{only.path} was compiled for {only.soc} and does not run on {soc}. {served.remedy}"
+            f"{only.location} was compiled for {only.soc} and does not run on {soc}. {served.remedy}"
         )
     if only.soc and only.soc != soc:
         logger.warning(
-            f"{only.path} was compiled for {only.soc} and this is {soc}: the same architecture, so it loads, but "
+            f"{only.location} was compiled for {only.soc} and this is {soc}: the same architecture, so it loads, but "
             "it is tuned for another number of cores"
         )
     return only

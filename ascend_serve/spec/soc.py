@@ -23,17 +23,18 @@ class Soc:
     Attributes:
         name: what ATC's `--soc_version` takes and `acl.get_soc_name()` answers, such as `Ascend310P3`.
         short: the family that operator packages are named after, such as `Ascend310P`.
-        arch: the NPU architecture's number; a compiled model loads on its own architecture only.
+        arch: the NPU architecture's number; a compiled model loads on its own architecture only. None for chips of
+            earlier or other toolchains, whose platform files are not public.
         memory_bytes: device memory as the platform file states it, or None where it states none.
     """
 
     name: str
     short: str
-    arch: int
+    arch: int | None
     memory_bytes: int | None = None
 
 
-def _family(short: str, arch: int, memory_gib: Mapping[str, int | None]) -> list[Soc]:
+def _family(short: str, arch: int | None, memory_gib: Mapping[str, int | None]) -> list[Soc]:
     return [Soc(name, short, arch, gib and gib * _GIB) for name, gib in memory_gib.items()]
 
 
@@ -77,6 +78,11 @@ SOCS: dict[str, Soc] = {
         ),
         *_family("Ascend031", 3004, {"Ascend031": None}),
         *_family("Ascend035", 3505, _unstated("Ascend035", " A B") | {"Ascend035": None}),
+        # Named by public commands, files and headers, and in no platform file of today's CANN.
+        *_family("Ascend310", None, {"Ascend310": None}),
+        *_family("Ascend310P", None, {"Ascend310P2": None, "Ascend310P4": None, "Ascend710": None}),
+        *_family("Ascend610", None, {"Ascend610": None, "Ascend610Lite": None}),
+        *_family("OPTG", None, {"OPTG": None}),
     ]
 }
 """Every known SoC by name."""
@@ -116,6 +122,6 @@ def runs_on(om_soc: str, device_soc: str) -> bool:
     if not om_soc:
         return True
     ours, theirs = (SOCS.get(_ALIASES.get(name, name)) for name in (om_soc, device_soc))
-    if ours is None or theirs is None:
+    if ours is None or theirs is None or ours.arch is None or theirs.arch is None:
         return om_soc == device_soc
     return ours.arch == theirs.arch

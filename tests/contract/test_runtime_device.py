@@ -53,6 +53,20 @@ def test_a_device_that_is_not_seen_is_refused_and_leaves_nothing():
     Device.open().close()
 
 
+def test_a_device_opened_meanwhile_leaves_the_first_in_place(device):
+    with Device.open() as inner:
+        with Device.open() as innermost:
+            innermost.event()
+        inner.event()
+    device.stream().synchronize()
+    second, third = Device.open(), Device.open()
+    second.close()
+    third.event()
+    third.close()
+    with device.event():
+        assert device.live["event"] == 1
+
+
 def test_everything_is_counted_and_closed_newest_first(device):
     other = Device.open()
     before = other.memory().free_bytes

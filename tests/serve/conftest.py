@@ -126,7 +126,7 @@ def deploy(serve_url: str, store: Path) -> Iterator[Callable[..., Any]]:
 def exact_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped recipe, computing in the model's own precision."""
     recipe = yaml.safe_load(RECIPE.read_text())
-    recipe.update(source=str(DIGITS / "resnet20.onnx"), precision="origin")
+    recipe.update(source=str(DIGITS / "resnet20.onnx"), precision="fp32")
     path = tmp_path_factory.mktemp("recipe") / "exact.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path

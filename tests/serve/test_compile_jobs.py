@@ -1,237 +1,202 @@
-import io
-import os
-import runpy
-import signal
-import subprocess
-import sys
-import time
+"""Recipes become Ray tasks: what is built, told, remembered and found again, and who may ask for it."""
+
+import json
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
-from rich.console import Console
-from rich.text import Text
 
-from ascend_serve import env
+from ascend_serve.artifacts.locks import Lock
 from ascend_serve.artifacts.store import Store
-from ascend_serve.compiling.build import compile_target
-from ascend_serve.compiling.recipes import load_recipe
-from ascend_serve.errors import ConfigError
-from ascend_serve.spec.recipe import CompileRecipe
-from compile_jobs.display import progress_of, show_results
-from compile_jobs.tasks import TargetResult, TargetStarted, cluster_socs, compile_targets
+from ascend_serve.errors import BuildFailed, ConfigError, PreflightFailed
+from compile_jobs.cluster import cluster_socs
+from compile_jobs.jobs import Job, JobStep, TargetResult
+from compile_jobs.tasks import compile_recipes
+from tests.serve.compiling_tools import FAILS, LIMIT_S, Workshop
 
 pytestmark = pytest.mark.serve
 
-w = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "om_writer.py"))
-LIMIT_S = 60.0
+SOCS = ["Ascend310P3", "Ascend310P1"]
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A recipe, and an `atc` that makes an .om for any SoC, fails for Ascend310B1 and hangs for Ascend310B4."""
-    vendor = env.acl_distribution()
-    note = " ".join(vendor).encode() if vendor else b""
-    for soc in ("Ascend310P1", "Ascend310P3"):
-        (tmp_path / f"{soc}.om").write_bytes(w["gear_model"](soc=soc, gears=(1, 4), note=note))
-    (tmp_path / "net.onnx").write_bytes(b"network")
-    (tmp_path / "net.yaml").write_text(
-        "name: net\nsource: net.onnx\ninputs: {image: [-1, 3, 2]}\ngears: [1, 4]\nmemory_bytes: 1000000\n"
-    )
-    atc = tmp_path / "atc"
-    atc.write_text(
-        "#!/bin/sh\n"
-        'if [ "$1" = --help ]; then echo usage; exit 0; fi\n'
-        f"echo $$ >> {tmp_path}/pids\n"
-        'for a in "$@"; do case $a in --output=*) out=${a#*=};; --soc_version=*) soc=${a#*=};; esac; done\n'
-        "if [ $soc = Ascend310B1 ]; then\n"
-        "echo ATC run failed, see the log; echo 'E10016: Op name x is not found'; exit 255\n"
-        "fi\n"
-        f"if [ $soc = Ascend310B4 ]; then tail -f /dev/null & echo $! >> {tmp_path}/pids; wait; fi\n"
-        f'cp {tmp_path}/$soc.om "$out.om"\n'
-        "echo ATC run success, welcome to the next use.\n"
-    )
-    atc.chmod(0o755)
-    return tmp_path
+def workshop(ray_cluster: None, tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)
 
 
-def until(condition, what):
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.02)
+def compiled(
+    workshop: Workshop, recipes: list[Path], socs: list[str] | None = None, **options: Any
+) -> list[TargetResult]:
+    asked = ["auto"] if socs is None else socs
+    return compile_recipes(recipes, asked, workshop.store, atc=str(workshop.atc), **options)
 
 
-def pids(folder):
-    file = folder / "pids"
-    return [int(line) for line in file.read_text().split()] if file.exists() else []
+def outcomes(results: list[TargetResult]) -> list[tuple[str, str]]:
+    return [(result.job.label, result.outcome) for result in results]
 
 
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def test_each_recipe_is_built_once_for_each_soc_and_failures_are_results(workshop: Workshop) -> None:
+    told: dict[str, list[str]] = defaultdict(list)
 
+    def note(job: Job, event: JobStep | TargetResult) -> None:
+        told[job.label].append(event.step if isinstance(event, JobStep) else event.outcome)
 
-def artifacts(folder):
-    return sorted(path.parent.name for path in (folder / "store").glob("??/*/manifest.json"))
-
-
-def compile_for(folder, socs, **options):
-    return compile_targets(folder / "net.yaml", socs, folder / "store", atc=str(folder / "atc"), **options)
-
-
-def test_targets_are_built_once_and_failures_are_results(ray_cluster, folder):
-    socs = ["Ascend310P3", "Ascend310B1", "Ascend310P1", "Ascend310P3"]
-    seen = []
-    results = compile_for(folder, socs, progress=seen.append)
-    assert [(result.soc, result.outcome) for result in results] == [
-        ("Ascend310P3", "built"),
-        ("Ascend310B1", "failed"),
-        ("Ascend310P1", "built"),
+    recipes = [workshop.recipe("a"), workshop.recipe("b")]
+    results = compiled(workshop, recipes, ["Ascend310P3", FAILS, "Ascend310P1", "Ascend310P3"], progress=note)
+    assert outcomes(results) == [
+        (f"{name}@{soc}", outcome)
+        for name in "ab"
+        for soc, outcome in (("Ascend310P3", "built"), (FAILS, "failed"), ("Ascend310P1", "built"))
     ]
-    assert results[0].artifact.verify().read_bytes() == (folder / "Ascend310P3.om").read_bytes()
-    assert "E10016: Op name x is not found" in results[1].cause
-    for soc in socs:
-        events = [event for event in seen if event.soc == soc]
-        assert [type(event) for event in events] == [TargetStarted, TargetResult]
-
-    again = compile_for(folder, socs)
-    assert [result.outcome for result in again] == ["cached", "failed", "cached"]
-    assert "--retry-failed" in again[1].cause
-    assert len(pids(folder)) == 3
-    compile_for(folder, ["Ascend310B1"], retry_failed=True)
-    assert len(pids(folder)) == 4
-    assert len(artifacts(folder)) == 2
+    for result in results:
+        assert told[result.job.label] == ["queued", "starting", "compiling", result.outcome]
+        if result.artifact is not None:
+            assert result.artifact.fetch().read_bytes() == (workshop.folder / f"{result.soc}.om").read_bytes()
+        else:
+            assert isinstance(result.error, BuildFailed)
+            assert (result.error.code, result.error.target) == ("E10016", result.job.label)
+    assert workshop.runs() == sorted(result.job.label for result in results)
+    assert workshop.published() == sorted(r.job.label for r in results if r.outcome == "built")
 
 
-def test_a_task_may_compile_although_it_holds_all_cpus(ray_cluster, folder):
-    @ray.remote(num_cpus=ray.cluster_resources()["CPU"])
-    def caller():
-        return [result.outcome for result in compile_for(folder, ["Ascend310P3", "Ascend310P1"])]
+def test_what_is_stored_is_found_without_a_task(workshop: Workshop) -> None:
+    recipes = [workshop.recipe("found1"), workshop.recipe("found2")]
+    assert {outcome for _, outcome in outcomes(compiled(workshop, recipes, SOCS))} == {"built"}
+    steps: list[str] = []
 
-    assert ray.get(caller.remote(), timeout=LIMIT_S) == ["built", "built"]
+    def note(_: Job, event: JobStep | TargetResult) -> None:
+        steps.append(event.step if isinstance(event, JobStep) else event.outcome)
+
+    assert {outcome for _, outcome in outcomes(compiled(workshop, recipes, SOCS, progress=note))} == {
+        "cached"
+    }
+    assert steps == ["cached"] * 4  # a task would be queued first
+    # Where other tools may be, only a node of that kind can tell, so a task looks; and it finds it.
+    elsewhere = workshop.recipe("found1", node_labels={"ray.io/accelerator-type": "Ascend310P3"})
+    assert outcomes(compiled(workshop, [elsewhere], SOCS[:1], progress=note)) == [
+        ("found1@Ascend310P3", "cached")
+    ]
+    assert steps[4:] == ["queued", "starting", "cached"]
+    assert len(workshop.runs()) == 4
 
 
-def test_the_clusters_socs_are_what_its_devices_report(ray_cluster):
-    reported = subprocess.run(
-        [sys.executable, "-c", "import acl; print(acl.get_soc_name())"],
-        capture_output=True,
-        text=True,
-        check=True,
+def test_a_failure_is_kept_until_it_is_asked_for_again(workshop: Workshop) -> None:
+    recipe = workshop.recipe()
+    first, second = (compiled(workshop, [recipe], [FAILS])[0] for _ in range(2))
+    assert "Kept from" not in str(first.cause)
+    assert "--retry-failed" in str(second.cause)
+    assert len(workshop.runs()) == 1
+    again = compiled(workshop, [recipe], [FAILS], retry_failed=True)[0]
+    assert "Kept from" not in str(again.cause)
+    assert len(workshop.runs()) == 2
+
+
+def test_auto_is_what_the_cluster_names_with_what_recipes_list(workshop: Workshop) -> None:
+    assert cluster_socs() == ["Ascend310P3"]
+    results = compiled(
+        workshop, [workshop.recipe(targets=["Ascend910B3", "Ascend310P3"]), workshop.recipe("b")]
     )
-    assert cluster_socs() == [reported.stdout.strip()]
+    assert [label for label, _ in outcomes(results)] == [
+        "net@Ascend310P3",
+        "net@Ascend910B3",
+        "b@Ascend310P3",
+    ]
+
+
+def test_what_preflight_finds_is_told_before_atc_runs(workshop: Workshop) -> None:
+    wrong = workshop.recipe(inputs={"picture": [-1, 3, 2]})
+    result = compiled(workshop, [wrong], SOCS[:1])[0]
+    assert isinstance(result.error, PreflightFailed)
+    assert "picture" in str(result.cause)
+    assert workshop.runs() == []
+    # Without it ATC runs, whose result then is not what was asked for.
+    asked = compiled(workshop, [wrong], SOCS[:1], skip_preflight=True)[0]
+    assert "asked for were picture" in str(asked.cause)
+    assert workshop.runs() == ["net@Ascend310P3"]
+
+
+def test_a_task_asks_for_what_its_recipe_says(workshop: Workshop) -> None:
+    class Looking(Store):
+        """Notes, in the task, what Ray gave it."""
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Looking, (self.url,)
+
+        def lock(self, key: str) -> Lock:
+            assigned = ray.get_runtime_context().get_assigned_resources()
+            (Path(self.url).parent / "assigned.json").write_text(json.dumps(assigned))
+            return super().lock(key)
+
+    selector = {"ray.io/accelerator-type": "in(Ascend310P3, other)"}
+    recipe = workshop.recipe("asks", num_cpus=0.25, memory_bytes=2_000_000, node_labels=selector)
+    results = compile_recipes([recipe], SOCS[:1], Looking(workshop.store), atc=str(workshop.atc))
+    assert outcomes(results) == [("asks@Ascend310P3", "built")]
+    assigned = json.loads((workshop.folder / "assigned.json").read_text())
+    assert assigned == {"CPU": 0.25, "memory": 2_000_000}
 
 
 @pytest.mark.parametrize(
     ("change", "socs", "says"),
     [
-        ({"num_cpus": 64}, ["Ascend310P3"], "64 CPUs and .*which no node of the cluster has"),
-        ({"memory_bytes": 1 << 60}, ["Ascend310P3"], "lower num_cpus or memory_bytes"),
+        ({"num_cpus": 64}, SOCS, "asks for 64 CPU, .* no node of the cluster has .2 CPU"),
+        ({"memory_bytes": 1 << 60}, SOCS, r"1073741824\.0 GiB of memory, which no node .*memory_bytes"),
+        ({"resources": {"cann_8_5": 1}}, SOCS, "1 cann_8_5, .*0 cann_8_5.*resources"),
+        ({"node_labels": {"cann": "8.5"}}, SOCS, r"label cann=8\.5, .*label cann=.none.*node_labels"),
+        (
+            {"verify": {}},
+            ["Ascend910B3"],
+            "1 NPU, label .*accelerator-type=Ascend910B3, .*take out tune and verify",
+        ),
         ({}, [], "no SoC to compile for"),
         ({}, ["Ascend310P9"], "unknown SoC"),
     ],
 )
-def test_what_could_never_run_is_refused_at_once(ray_cluster, folder, change, socs, says):
-    recipe = CompileRecipe.parse({"name": "net", "source": str(folder / "net.onnx")} | change)
+def test_what_could_never_run_is_refused_at_once(
+    workshop: Workshop, change: dict[str, Any], socs: list[str], says: str
+) -> None:
     with pytest.raises(ConfigError, match=says):
-        compile_targets(recipe, socs, folder / "store")
+        compiled(workshop, [workshop.recipe(**change)], socs)
+    assert not workshop.store.exists()
 
 
-def test_a_cancelled_caller_leaves_no_atc(ray_cluster, folder):
-    task = ray.remote(num_cpus=0)(lambda: compile_for(folder, ["Ascend310B4"])).remote()
-    until(lambda: len(pids(folder)) == 2, "atc and its worker run")
-    ray.cancel(task)
-    with pytest.raises(ray.exceptions.TaskCancelledError):
-        ray.get(task, timeout=LIMIT_S)
-    until(lambda: not any(map(alive, pids(folder))), "atc and its worker are gone")
-    assert Store(folder / "store").root.exists() is False or artifacts(folder) == []
+def test_a_task_may_compile_although_it_holds_all_cpus(workshop: Workshop) -> None:
+    @ray.remote(num_cpus=ray.cluster_resources()["CPU"])
+    def caller() -> list[tuple[str, str]]:
+        results = compile_recipes([workshop.recipe()], SOCS, workshop.store, atc=str(workshop.atc))
+        return [(result.job.label, result.outcome) for result in results]
+
+    assert ray.get(caller.remote(), timeout=LIMIT_S) == [(f"net@{soc}", "built") for soc in SOCS]
 
 
-def command(folder, *arguments, **options):
-    """The command line in a process of its own, which starts a Ray of its own."""
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    if not options.pop("start_ray", True):
-        environment["RAY_TMPDIR"] = str(folder / "net.yaml")  # a file: no session can be made under it
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "compile_jobs",
-            *arguments,
-            *("--store", str(folder / "store"), "--atc", options.pop("atc", str(folder / "atc"))),
-        ],
-        # A killed build cannot clear its scratch folder away; here it goes with the test's.
-        env=environment | {"NO_COLOR": "1", "TMPDIR": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_an_actor_may_compile(workshop: Workshop) -> None:
+    @ray.remote(num_cpus=0)
+    class App:
+        def compile(self, recipe: Path) -> str:
+            return str(compile_recipes([recipe], SOCS[:1], workshop.store, atc=str(workshop.atc))[0].outcome)
+
+    app = App.remote()
+    recipe = workshop.recipe()
+    assert [ray.get(app.compile.remote(recipe), timeout=LIMIT_S) for _ in range(2)] == ["built", "cached"]
+    ray.kill(app)
 
 
-def test_the_command_line_ends_with_a_table_and_a_status(folder):
-    running = command(folder, str(folder / "net.yaml"), "--soc", "Ascend310P3", "--soc", "Ascend310B1")
-    out, err = running.communicate(timeout=LIMIT_S)
-    assert (running.returncode, err) == (1, "")
-    table = out.splitlines()[-3:]
-    assert table[0].split() == ["target", "result", "time", "size", "path", "or", "cause"]
-    assert table[1].split()[:2] == ["net@Ascend310P3", "built"]
-    assert Path(table[1].split()[-1]).read_bytes() == (folder / "Ascend310P3.om").read_bytes()
-    assert table[2].split()[:2] == ["net@Ascend310B1", "failed"]
-    assert "E10016: Op name x is not found" in table[2]
+def test_a_fault_of_this_program_ends_one_build_alone(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Faulty(Store):
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Faulty, (self.url,)
 
+        def publish(self, files: Any, manifest: Any) -> Any:
+            if manifest.name == "bad":
+                raise RuntimeError("of this store")
+            return super().publish(files, manifest)
 
-def test_what_is_there_already_needs_no_ray(folder):
-    arguments = (str(folder / "net.yaml"), "--soc", "Ascend310P3")
-    compile_target(
-        load_recipe(folder / "net.yaml"), "Ascend310P3", Store(folder / "store"), atc=folder / "atc"
-    )
-    out, err = command(folder, *arguments, start_ray=False).communicate(timeout=LIMIT_S)
-    assert (err, out.splitlines()[1].split()[:2]) == ("", ["net@Ascend310P3", "cached"])
-
-
-def test_a_terminal_gets_a_live_table_and_then_the_results():
-    console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    failed = TargetResult("net", "Ascend310B1", "failed", 1.5, cause="no [such] operator")
-    with progress_of(console, "net", ["Ascend310P3", "Ascend310B1"]) as note:
-        note(TargetStarted("Ascend310B1"))
-        note(failed)
-    show_results(console, [failed])
-    shown = Text.from_ansi(console.file.getvalue()).plain
-    for words in ("net@Ascend310P3 waiting", "path or cause", "no [such] operator", "1.5 s"):
-        assert words in " ".join(shown.split())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "atc", "says"),
-    [
-        (["net.yaml", "--soc", "Ascend310P9"], "atc", "unknown SoC 'Ascend310P9'"),
-        (["net.yaml", "--soc", "Ascend310P3"], "gone", "no program that can be run"),
-        (["gone.yaml", "--soc", "Ascend310P3"], "atc", "cannot read the recipe"),
-        (["bad.yaml", "--soc", "Ascend310P3"], "atc", "unknown key 'gaers'; did you mean 'gears'?"),
-        (["lost.yaml", "--soc", "Ascend310P3"], "atc", "lost.onnx does not exist"),
-    ],
-)
-def test_what_is_wrong_is_one_line_and_status_2(folder, arguments, atc, says):
-    (folder / "bad.yaml").write_text("name: net\nsource: net.onnx\ngaers: [1]\n")
-    (folder / "lost.yaml").write_text("name: net\nsource: lost.onnx\n")
-    running = command(folder, str(folder / arguments[0]), *arguments[1:], atc=str(folder / atc))
-    out, err = running.communicate(timeout=LIMIT_S)
-    assert (running.returncode, out) == (2, "")
-    assert err.startswith("error: ")
-    assert says in err
-    assert len(err.splitlines()) == 1
-    assert not (folder / "store").exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_an_ended_driver_leaves_no_atc(folder, number):
-    running = command(folder, str(folder / "net.yaml"), "--soc", "Ascend310B4")
-    until(lambda: len(pids(folder)) == 2, "atc and its worker run")
-    running.send_signal(number)
-    _, err = running.communicate(timeout=LIMIT_S)
-    if number == signal.SIGINT:
-        assert (running.returncode, err.splitlines()[-1][:11]) == (130, "interrupted")
-    until(lambda: not any(map(alive, pids(folder))), "atc and its worker are gone")
-    assert artifacts(folder) == []
+    recipes = [workshop.recipe("bad"), workshop.recipe("good")]
+    results = compile_recipes(recipes, SOCS[:1], Faulty(workshop.store), atc=str(workshop.atc))
+    assert outcomes(results) == [("bad@Ascend310P3", "failed"), ("good@Ascend310P3", "built")]
+    assert results[0].cause == "bad@Ascend310P3: its task broke off: RuntimeError: of this store"
+    assert "in publish" in caplog.text
+    assert workshop.published() == ["good@Ascend310P3"]

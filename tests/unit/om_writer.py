@@ -28,6 +28,11 @@ def attr(key, value):
         body = varint(4 << 3 | 5) + struct.pack("<f", value)
     elif isinstance(value, str):
         body = field(2, value)
+    elif isinstance(value, dict):
+        body = field(10, b"".join(field(2, attr(name, item)) for name, item in value.items()))
+    elif value and isinstance(value[0], tuple):
+        rows = [field(1, b"".join(varint(item) for item in row)) for row in value]
+        body = field(14, b"".join(field(1, row) for row in rows))
     elif value and isinstance(value[0], str):
         body = field(1, b"".join(field(2, item) for item in value))
     elif value and isinstance(value[0], bool):
@@ -41,18 +46,20 @@ GRAPH_DTYPE = {0: 1, 1: 2, 2: 3, 3: 7, 4: 4, 9: 8, 12: 11}
 """ge_ir.proto's number of an element type by ACL's."""
 
 
-def desc(dtype, dims, packed=True):
+def desc(dtype, dims, packed=True, layout="ND", size=0, attrs=()):
     body = field(1, b"".join(varint(d) for d in dims)) if packed else b"".join(field(1, d) for d in dims)
-    return field(2, GRAPH_DTYPE[dtype]) + field(3, body)
+    coded = b"".join(field(5, attr(key, value)) for key, value in attrs)
+    return field(2, GRAPH_DTYPE[dtype]) + field(3, body) + field(4, layout) + coded + field(10, size)
 
 
-def op(name, kind, attrs=(), descs=(), sources=()):
+def op(name, kind, attrs=(), descs=(), sources=(), outputs=()):
     return (
         field(1, name)
         + field(2, kind)
         + b"".join(field(10, attr(key, value)) for key, value in attrs)
         + b"".join(field(24, node) + field(25, index) for node, index in sources)
         + b"".join(field(33, item) for item in descs)
+        + b"".join(field(34, item) for item in outputs)
     )
 
 
@@ -67,12 +74,15 @@ def code(number):
 
 
 def tensor_block(tensors):
+    """Tensors of (name, ACL dtype, dims) and, as far as given, (dims in memory, ranges, bytes, ACL format)."""
     out = struct.pack("<I", len(tensors))
-    for name, dtype, dims in tensors:
-        raw = struct.pack(f"<{len(dims)}q", *dims)
-        out += (
-            struct.pack("<QiiIIII", 0, 2, dtype, len(name), len(raw), len(raw), 0) + name.encode() + raw * 2
-        )
+    for name, dtype, dims, *more in tensors:
+        memory, ranges, size, layout = (*more, *(dims, (), 0, 2)[len(more) :])
+        raw, seen = (struct.pack(f"<{len(numbers)}q", *numbers) for numbers in (dims, memory))
+        ends = struct.pack(f"<{2 * len(ranges)}q", *(end for pair in ranges for end in pair))
+        title = name.encode()
+        out += struct.pack("<QiiIIII", size, layout, dtype, len(title), len(raw), len(seen), len(ends))
+        out += title + raw + seen + ends
     return out
 
 
@@ -81,42 +91,102 @@ def strings(items):
     return struct.pack(f"<I{len(raw)}I", len(raw), *map(len, raw)) + b"".join(raw)
 
 
-def summary(inputs, outputs, gears=(), gear_dims=()):
+def groups(gears):
+    flat = [size for gear in gears for size in gear]
+    return struct.pack(f"<I{len(gears)}I{len(flat)}Q", len(gears), *map(len, gears), *flat)
+
+
+def summary(inputs, outputs, gears=(), gear_dims=(), order=()):
+    """`gears` are batch sizes, or image sizes or dims as tuples of two or of more numbers."""
     blocks = [(0, tensor_block(inputs)), (1, tensor_block(outputs))]
-    if gears:
+    if gears and isinstance(gears[0], tuple):
+        blocks.append((3 if len(gears[0]) == 2 else 4, groups(gears)))
+        blocks.append((5, strings(gear_dims)))
+    elif gears:
         blocks.append((2, struct.pack(f"<I{len(gears)}Q", len(gears), *gears)))
         blocks.append((5, strings(gear_dims)))
+    if order:
+        blocks.append((6, strings(order)))
     return b"".join(struct.pack("<II", kind, len(payload)) + payload for kind, payload in blocks)
 
 
-def model_def(attrs=(), ops=()):
-    graph = field(1, "g") + b"".join(field(6, item) for item in ops)
-    return field(1, "m") + field(7, graph) + b"".join(field(11, attr(key, value)) for key, value in attrs)
+def model_def(attrs=(), ops=(), *bodies):
+    """A model with the operators of its main graph and of further ones."""
+    graphs = [field(1, "g") + b"".join(field(6, item) for item in graph) for graph in (ops, *bodies)]
+    return (
+        field(1, "m")
+        + b"".join(field(7, graph) for graph in graphs)
+        + b"".join(field(11, attr(key, value)) for key, value in attrs)
+    )
 
 
-def container(sub_models, *, version=2, big=True, name="m", note=b"", dynamic=0):
-    body = b""
-    for partitions in sub_models:
-        offset = 0
-        entry = "<I4xQQ" if big else "<III"
-        body += struct.pack("<I4x" if big else "<I", len(partitions))
-        for kind, data in partitions:
-            body += struct.pack(entry, kind, offset, len(data))
-            offset += len(data)
-        body += b"".join(data for _, data in partitions)
-    header = bytearray(256)
-    struct.pack_into("<4sII", header, 0, b"IMOD", 256, 0x10000000 if version == 1 else 0x20000000)
-    header[84 : 84 + len(name)] = name.encode()
-    header[120 : 120 + len(note)] = note
+def table(partitions, big, align=1, from_table=False):
+    """A partition table and its partitions, each begun at a multiple of `align` bytes behind the table's start."""
+    entry, head = ("<I4xQQ", 8) if big else ("<III", 4)
+    end = head + struct.calcsize(entry) * len(partitions)
+    out = struct.pack("<I4x" if big else "<I", len(partitions))
+    body = b"\0" * (-end % align)
+    for kind, data in partitions:
+        out += struct.pack(entry, kind, len(body) + (end if from_table else 0), len(data))
+        body += data + b"\0" * (-len(data) % align)
+    return out + body
+
+
+def header(length, *, version=2, big=True, name="m", note=b"", dynamic=0, models=1, kind=0, host=0):
+    head = bytearray(256)
+    struct.pack_into("<4sII", head, 0, b"IMOD", 256, 0x10000000 if version == 1 else 0x20000000)
+    head[82] = kind
+    head[84 : 84 + len(name)] = name.encode()
+    head[120 : 120 + len(note)] = note
     if version == 1:
-        header[156:166] = b"1.11.z.0\0\0"
+        head[156:166] = b"1.11.z.0\0\0"
     else:
-        struct.pack_into("<I", header, 156, len(sub_models))
-        header[160:168] = b"1.11.z.0"
-    struct.pack_into("<Q" if big else "<I", header, 184 if big else 76, len(body))
-    if dynamic:
-        header[193] = 1
-    return bytes(header) + body
+        struct.pack_into("<I", head, 156, models)
+        head[160:168] = b"1.11.z.0"
+        head[192:194] = bytes([host, dynamic])
+    struct.pack_into("<Q" if big else "<I", head, 184 if big else 76, length)
+    return bytes(head)
+
+
+def container(sub_models, *, version=2, big=True, align=1, **fields):
+    body = b"".join(table(partitions, big, align) for partitions in sub_models)
+    return header(len(body), version=version, big=big, models=len(sub_models), **fields) + body
+
+
+def bundle(*models):
+    """Whole models in one file, whose length counts the header and whose offsets count the table."""
+    body = table([(25, bytes(8)), *((24, model) for model in models)], True, from_table=True)
+    return header(256 + len(body), kind=5, name="", models=len(models)) + body
+
+
+def generation0():
+    """A model of DDK 1.x: `domi.ModelDef` behind a version 1 header."""
+
+    def tensor(dtype, dims, size):
+        return field(2, dtype) + field(3, b"".join(varint(d) for d in dims)) + field(4, size)
+
+    ops = [
+        field(1, "data") + field(2, "Data") + field(12, tensor(0, (4, 3, 8, 8), 3072)),
+        field(1, "fc") + field(2, "FullConnection") + field(12, tensor(1, (4, 3, 8, 8), 0)),
+        field(1, "out")
+        + field(2, "NetOutput")
+        + field(8, "fc")
+        + field(9, varint(0))
+        + field(12, tensor(1, (4, 10, 1, 1), 160))
+        + field(13, tensor(0, (4, 10, 1, 1), 160)),
+    ]
+    body = field(1, "vanilla") + field(10, 4096) + field(11, 2) + field(13, 512) + field(23, "MINI")
+    body += b"".join(field(20, op) for op in ops)
+    return header(len(body), version=1, big=False, name="") + body
+
+
+def libraries(*items):
+    """SO_BINS with libraries of (name, vendor, content)."""
+    out = struct.pack("<I", len(items))
+    for name, vendor, content in items:
+        out += struct.pack("<IHHII", 0x5D776EFD, len(name), 0, len(vendor), len(content))
+        out += name.encode() + vendor.encode() + content
+    return out
 
 
 def gear_model(soc="Ascend310P3", gears=(4, 1), note=b"", with_summary=True, name="m", scaling=True):

@@ -3,21 +3,26 @@ import runpy
 import stat
 from pathlib import Path
 
+import onnx
 import pytest
 
 from ascend_serve import env
 from ascend_serve.artifacts.store import Store
-from ascend_serve.compiling.build import compile_target
+from ascend_serve.compiling.build import compile_target, prepare, run_build
 from ascend_serve.errors import (
     ArtifactError,
     BuildFailed,
     CompileError,
     ConfigError,
+    PreflightFailed,
     ToolchainMismatch,
     ToolMissing,
+    VerificationFailed,
 )
 from ascend_serve.spec.recipe import CompileRecipe
 from ascend_serve.spec.toolchain import Toolchain
+from ascend_serve.spec.verification import Tolerance
+from tests.unit.onnx_nets import network
 
 pytestmark = pytest.mark.unit
 
@@ -40,7 +45,9 @@ def store(tmp_path):
 
 @pytest.fixture
 def recipe(tmp_path):
-    (tmp_path / "net.onnx").write_bytes(b"network")
+    onnx.save(
+        network("net (float[N,3,2] image) => (float[N,3,2] y) { y = Relu(image) }"), tmp_path / "net.onnx"
+    )
     return CompileRecipe.parse(
         {
             "name": "net",
@@ -83,13 +90,13 @@ def atc(tmp_path):
 
 
 def published(store):
-    return sorted(str(p.relative_to(store.root)) for p in store.root.rglob("*") if p.is_file())
+    return sorted(str(p.relative_to(store.url)) for p in Path(store.url).rglob("*") if p.is_file())
 
 
 def test_a_target_is_built_once(recipe, store, atc, tmp_path):
     program = atc()
     artifact = compile_target(recipe, "Ascend310P3", store, atc=program)
-    assert artifact.verify().read_bytes() == (tmp_path / "made.om").read_bytes()
+    assert artifact.fetch().read_bytes() == (tmp_path / "made.om").read_bytes()
     assert (artifact.spec.name, artifact.spec.gears.sizes) == ("net", (1, 4))
     assert artifact.toolchain == Toolchain("test-tools", "9")
     manifest = artifact.manifest
@@ -105,7 +112,7 @@ def test_each_build_runs_in_a_folder_of_its_own_that_goes_away(recipe, store, at
 
 
 def test_a_file_named_for_host_and_cpu_is_found(recipe, store, atc):
-    assert compile_target(recipe, "Ascend310P3", store, atc=atc(suffix="_linux_x86_64.om")).path.is_file()
+    assert compile_target(recipe, "Ascend310P3", store, atc=atc(suffix="_linux_x86_64.om")).fetch().is_file()
 
 
 def test_one_gear_is_compiled_static_and_served_batched(recipe, store, atc):
@@ -132,7 +139,7 @@ def test_a_failure_is_diagnosed_kept_and_not_repeated(recipe, store, atc):
     with pytest.raises(BuildFailed) as caught:
         compile_target(recipe, "Ascend310P3", store, atc=program)
     error = caught.value
-    assert (error.code, error.target) == ("E10016", "Ascend310P3")
+    assert (error.code, error.target) == ("E10016", "net@Ascend310P3")
     assert error.cause == "Op name x specified in --input_shape is not found."
     assert "inputs" in error.hint
     assert "E10016" in Path(error.log_path).read_text()
@@ -174,7 +181,6 @@ def test_another_target_is_not_held_up_by_a_failure(recipe, store, atc):
             {"om": w["gear_model"](gears=(1, 8), note=b"test-tools 9")},
             r"gears \[1, 8\], asked for were \[1, 4\]",
         ),
-        ({"om": w["gear_model"](scaling=False, note=b"test-tools 9")}, "cannot be served"),
         ({"first": "kill -9 $$"}, "killed .SIGKILL.*memory"),
     ],
 )
@@ -187,7 +193,64 @@ def test_whatever_is_wrong_is_not_published(recipe, store, atc, made, says):
 def test_other_inputs_than_asked_for_are_not_published(recipe, store, atc):
     other = recipe.model_copy(update={"inputs": {"picture": (-1, 3, 2)}})
     with pytest.raises(BuildFailed, match=r"its inputs are image \[-1, 3, 2\], asked for were picture"):
+        compile_target(other, "Ascend310P3", store, atc=atc(), skip_preflight=True)
+
+
+def test_what_preflight_finds_is_told_and_atc_is_not_run(recipe, store, atc):
+    other = recipe.model_copy(update={"inputs": {"picture": (-1, 3, 2)}})
+    with pytest.raises(PreflightFailed, match=r"net@Ascend310P3: .*picture"):
         compile_target(other, "Ascend310P3", store, atc=atc())
+    assert atc.runs() == 0
+    assert published(store) == []
+
+
+def test_what_cannot_be_served_as_it_is_is_published_and_says_why(recipe, store, atc):
+    om = w["gear_model"](scaling=False, note=b"test-tools 9")
+    artifact = compile_target(recipe, "Ascend310P3", store, atc=atc(om))
+    with pytest.raises(
+        ConfigError, match=r"cannot be served: .*mixes batched tensors with fixed ones .best:0"
+    ):
+        artifact.spec  # noqa: B018 (a property that raises)
+
+
+def test_each_step_is_told_as_it_begins(recipe, store, atc):
+    steps = list(run_build(prepare(recipe, "Ascend310P3", store, atc=atc()), store))
+    assert steps == ["compiling"]
+
+
+def test_a_gate_decides_what_is_published(recipe, store, atc):
+    seen = []
+
+    def gate(told, om):
+        seen.append((told.name, om.read_bytes()))
+        if len(seen) == 1:
+            raise VerificationFailed("it computes something else")
+        return {"passed": True}
+
+    checked = recipe.model_copy(update={"verify": Tolerance()})
+    program = atc()
+    with pytest.raises(ConfigError, match="needs a card and a gate"):
+        compile_target(checked, "Ascend310P3", store, atc=program)
+    with pytest.raises(VerificationFailed):
+        compile_target(checked, "Ascend310P3", store, atc=program, gate=gate)
+    assert not list(Path(store.url).glob("??/*/manifest.json"))
+    with pytest.raises(BuildFailed, match=r"computes something else.*--bisect.*--retry-failed"):
+        compile_target(checked, "Ascend310P3", store, atc=program, gate=gate)
+    artifact = compile_target(checked, "Ascend310P3", store, atc=program, gate=gate, retry_failed=True)
+    assert artifact.manifest.verification == {"passed": True}
+    assert seen == [("net", artifact.fetch().read_bytes())] * 2
+
+
+def test_a_build_that_is_left_gives_its_lock_back(recipe, store, atc):
+    build = prepare(recipe, "Ascend310P3", store, atc=atc())
+    steps = run_build(build, store)
+    assert next(steps) == "compiling"
+    assert not store.lock(build.key).try_acquire()
+    steps.close()
+    again = store.lock(build.key)
+    assert again.try_acquire()
+    again.release()
+    assert published(store) == []
 
 
 def test_the_time_limit_ends_a_build(recipe, store, atc):
@@ -204,7 +267,7 @@ def test_a_kept_failure_is_news_again_when_circumstances_change(recipe, store, a
             compile_target(recipe, "Ascend310P3", store, atc=program)
     assert atc.runs() == 1
     monkeypatch.delenv("ASCEND_HOME_PATH")
-    assert compile_target(recipe, "Ascend310P3", store, atc=program).path.is_file()
+    assert compile_target(recipe, "Ascend310P3", store, atc=program).fetch().is_file()
 
 
 @pytest.mark.parametrize(("note", "vendor"), [(b"", "CANN"), (b"others 1", "others 1")])
@@ -231,7 +294,7 @@ def test_a_new_toolchain_builds_again(recipe, store, atc):
     first = compile_target(recipe, "Ascend310P3", store, atc=atc())
     program = atc(name="atc2")
     program.write_text(program.read_text().replace("usage of this atc", "usage of a newer atc"))
-    assert compile_target(recipe, "Ascend310P3", store, atc=program).path != first.path
+    assert compile_target(recipe, "Ascend310P3", store, atc=program).location != first.location
 
 
 def test_what_is_wrong_before_the_build_is_told_plainly(recipe, store, atc, tmp_path):
@@ -246,7 +309,7 @@ def test_what_is_wrong_before_the_build_is_told_plainly(recipe, store, atc, tmp_
     refusing.chmod(0o755)
     with pytest.raises(CompileError, match="ended with status 255: not on this machine"):
         compile_target(recipe, "Ascend310P3", store, atc=refusing)
-    assert not store.root.exists()
+    assert not Path(store.url).exists()
 
 
 def test_a_store_that_cannot_be_written_keeps_its_own_error(recipe, atc, tmp_path):

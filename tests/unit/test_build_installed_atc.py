@@ -5,9 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from ascend_serve.artifacts.om.file import read_om_file
 from ascend_serve.artifacts.store import Store, ready_made
 from ascend_serve.compiling.build import compile_target
-from ascend_serve.errors import BuildFailed
+from ascend_serve.errors import BuildFailed, ConfigError, PreflightFailed
 from ascend_serve.spec.recipe import CompileRecipe
 from ascend_serve.spec.tensors import DataType
 
@@ -45,9 +46,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def compiled(folder, store, source="net.onnx", **settings):
+def compiled(folder, store, source="net.onnx", skip_preflight=False, **settings):
     recipe = CompileRecipe.parse({"name": "net", "source": str(folder / source), "inputs": SHAPES} | settings)
-    return compile_target(recipe, "Ascend310P3", Store(store))
+    return compile_target(recipe, "Ascend310P3", Store(store), skip_preflight=skip_preflight)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_what_is_compiled_has_the_signature_of_the_network(folder, tmp_path, set
         ("best", DataType.INT64, (batch, 1)),
     ]
     assert (spec.gears.sizes, artifact.soc) == (gears, "Ascend310P3")
-    assert ready_made(artifact.verify(), "net", batched=batch == -1).spec == spec
+    assert ready_made(artifact.fetch(), "net", batched=batch == -1).spec == spec
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,56 @@ def test_what_is_compiled_has_the_signature_of_the_network(folder, tmp_path, set
     ],
 )
 def test_what_atc_refuses_is_diagnosed_and_not_published(folder, tmp_path, settings, code):
-    with pytest.raises(BuildFailed) as caught:
+    with pytest.raises(PreflightFailed, match=code):
         compiled(folder, tmp_path / "store", **settings)
+    with pytest.raises(BuildFailed) as caught:
+        compiled(folder, tmp_path / "store", skip_preflight=True, **settings)
     assert caught.value.code == code
     assert caught.value.hint
+    assert caught.value.reference
     assert not list((tmp_path / "store").glob("??/*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "gears"),
+    [
+        (
+            {"inputs": {"image": [1, 3, -1, -1]}, "image_gears": [[8, 8], [16, 12]]},
+            "image",
+            ((8, 8), (16, 12)),
+        ),
+        ({"inputs": {"image": [-1, 3, -1, 8]}, "dims_gears": [[1, 8], [4, 16]]}, "dims", ((1, 8), (4, 16))),
+        ({"inputs": {"image": ["1~4", 3, 8, 8]}}, "", ()),
+    ],
+)
+def test_what_cannot_be_served_yet_is_kept_all_the_same(tmp_path, settings, kind, gears):
+    model = '<ir_version: 8, opset_import: ["" : 17]> g (float[n,3,h,w] image) => (float[n,3,h,w] y) {y = Relu(image)}'
+    onnx.save(onnx.parser.parse_model(model), tmp_path / "net.onnx")
+    artifact = compiled(tmp_path, tmp_path / "store", input_format="NCHW", **settings)
+    om = read_om_file(artifact.fetch())
+    assert (om.gear_kind, om.gear_groups) == (kind, gears)
+    with pytest.raises(ConfigError, match=f"cannot be served: .*{kind or 'open shapes'}"):
+        _ = artifact.spec
+
+
+def test_weights_beside_the_model_are_kept_and_fetched_with_it(folder, tmp_path):
+    artifact = compiled(folder, tmp_path / "store", gears=[1, 4], external_weight=1)
+    om, *weights = artifact.manifest.files
+    assert om.name == "net.om"
+    assert weights
+    assert all(weight.name.startswith("weight/weight_") for weight in weights)
+    assert all((artifact.fetch().parent / weight.name).is_file() for weight in weights)
+
+
+def test_tuning_makes_a_bank_once_and_builds_from_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASCEND_EMULATOR_SOC", "Ascend310P3")
+    settings = {"gears": [1, 4], "tune": {"job_type": "operator"}}
+    tuned = compiled(folder, tmp_path / "store", **settings)
+    assert "op_bank_path" in tuned.manifest.details["command"]["options"]
+    store = Store(tmp_path / "store")
+    bank = store.bank(tuned.manifest.details["bank"])
+    assert any("Ascend310P3" in file.name for file in bank.files)
+    plain = compiled(folder, tmp_path / "store", gears=[1, 4])
+    assert plain.manifest.key != tuned.manifest.key
+    monkeypatch.setenv("ASCEND_SERVE_AOE", "/nowhere/aoe")
+    assert compiled(folder, tmp_path / "store", gears=[1, 4], name="other", tune=settings["tune"]).spec.gears

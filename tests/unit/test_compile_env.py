@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ascend_serve import env
+from ascend_serve.errors import ConfigError
 
 pytestmark = pytest.mark.unit
 
@@ -77,15 +78,25 @@ def test_what_lies_under_canns_root_is_canns(site, monkeypatch):
 def test_defaults_and_settings(monkeypatch, tmp_path):
     for variable in env.VARIABLES:
         monkeypatch.delenv(variable.name, raising=False)
-    assert env.store_root() == Path.home() / ".cache" / "ascend_serve" / "artifacts"
+    assert env.store_url() == str(Path.home() / ".cache" / "ascend_serve" / "artifacts")
+    assert env.cache_folder() == Path.home() / ".cache" / "ascend_serve" / "cache"
+    assert env.cache_limit_bytes() == 20 << 30
     assert (env.explicit_atc(), env.cann_root(), env.ray_address()) == (None, None, None)
     assert (env.search_path(), env.build_influences()) == ("", {})
     monkeypatch.setenv("ASCEND_SERVE_STORE", "~/store")
     monkeypatch.setenv("ASCEND_SERVE_ATC", "/x/atc")
     monkeypatch.setenv("TUNE_BANK_PATH", "/bank")
-    assert env.store_root() == Path.home() / "store"
+    assert env.store_url() == "~/store"
     assert env.explicit_atc() == "/x/atc"
     assert env.build_influences() == {"TUNE_BANK_PATH": "/bank"}
+
+
+def test_the_size_of_the_cache_is_a_whole_number(monkeypatch):
+    monkeypatch.setenv("ASCEND_SERVE_CACHE_BYTES", "1000")
+    assert env.cache_limit_bytes() == 1000
+    monkeypatch.setenv("ASCEND_SERVE_CACHE_BYTES", "1 GB")
+    with pytest.raises(ConfigError, match="'1 GB': give a whole number of bytes"):
+        env.cache_limit_bytes()
 
 
 def test_every_variable_that_is_read_stands_in_the_table():
