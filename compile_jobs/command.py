@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,10 +16,12 @@ from rich.console import Console
 
 from ascend_serve import env
 from ascend_serve.artifacts.store import Store
+from ascend_serve.compiling.parameters import read_settings
 from ascend_serve.compiling.recipes import load_recipe
 from ascend_serve.errors import AscendServeError, ConfigError
 from ascend_serve.spec.recipe import CompileRecipe
 from compile_jobs.display import as_json, progress_on, show_results
+from compile_jobs.exports import check_outputs, export
 from compile_jobs.jobs import AUTO, TargetResult, jobs_of
 from compile_jobs.tasks import compile_recipes, found
 
@@ -65,17 +66,18 @@ def command(
     """Compile RECIPES for several SoCs, as parallel Ray tasks.
 
     Uses the Ray cluster that RAY_ADDRESS names, else starts one on this machine for as long as it takes. Ends
-    with status 0 when every target is there, 1 when a build failed, 2 when nothing could be started.
+    with status 0 when every target is there, 1 when one is not, 2 when nothing could be started.
     """
     # Progress is for people; with --json stdout belongs to a program.
     console = Console(file=sys.stderr if json else sys.stdout)
     try:
-        read = [load_recipe(path, _parameters(settings)) for path in recipes]
+        read = [load_recipe(path, read_settings(settings)) for path in recipes]
+        check_outputs(read)
         where = Store(store or env.store_url())
         # Ray prints what befalls its workers to stdout.
         with redirect_stdout(sys.stderr):
             results = _compile(read, socs or (AUTO,), where, atc, retry_failed, skip_preflight, console)
-        _export(results)
+        faults = export(results)
     except (AscendServeError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(_WRONG)
@@ -86,17 +88,9 @@ def command(
         click.echo(orjson.dumps(as_json(results), option=orjson.OPT_INDENT_2))
     else:
         show_results(console, results)
-    sys.exit(_FAILED if any(result.outcome == "failed" for result in results) else 0)
-
-
-def _parameters(settings: Sequence[str]) -> dict[str, str]:
-    given = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {setting}: give NAME=VALUE")
-        given[name] = value
-    return given
+    for fault in faults:
+        click.echo(f"error: {fault}", err=True)
+    sys.exit(_FAILED if faults or any(result.outcome == "failed" for result in results) else 0)
 
 
 def _compile(
@@ -124,25 +118,6 @@ def _compile(
             skip_preflight=skip_preflight,
             progress=progress,
         )
-
-
-def _export(results: Sequence[TargetResult]) -> None:
-    """Copy artifacts to where their recipes want them too; with several SoCs each name tells its own."""
-    for result in results:
-        recipe = result.job.recipe
-        if recipe.output is None or result.artifact is None:
-            continue
-        stem = Path(recipe.output)
-        several = sum(other.job.recipe == recipe for other in results) > 1
-        name = f"{stem.name}_{result.soc}.om" if several else f"{stem.name}.om"
-        om = result.artifact.fetch()
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(om, stem.with_name(name))
-        manifest = result.artifact.manifest
-        for file in manifest.files[1:] if manifest else ():
-            beside = stem.parent / file.name
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(om.parent / file.name, beside)
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def compile_recipes(
         One result per recipe and SoC, in their order. A failed build is a result, not an exception.
 
     Raises:
-        ConfigError: a wrong recipe, an unknown SoC, no SoC at all, or no node large enough for one build.
+        ConfigError: a wrong recipe, an unknown SoC, or no SoC at all.
     """
     read = [load_recipe(recipe) if isinstance(recipe, Path) else recipe for recipe in recipes]
     jobs = jobs_of([anchored(recipe, Path.cwd()) for recipe in read], socs, cluster_socs())
@@ -84,12 +84,13 @@ def compile_recipes(
     how = _How(where, atc, retry_failed, skip_preflight)
     note = progress or (lambda *_: None)
     results = found(jobs, where, atc)
-    for job, result in results.items():
-        note(jobs[job], result)
-    missing = [number for number in range(len(jobs)) if number not in results]
-    for number in missing:
-        check_room(jobs[number])
-    results |= _Run(jobs, how, note).run(missing)
+    for number, result in results.items():
+        note(jobs[number], result)
+    for number, job in enumerate(jobs):
+        if number not in results and (homeless := _without_room(job)) is not None:
+            results[number] = homeless
+            note(job, homeless)
+    results |= _Run(jobs, how, note).run([number for number in range(len(jobs)) if number not in results])
     return [results[number] for number in range(len(jobs))]
 
 
@@ -113,6 +114,15 @@ def found(jobs: Sequence[Job], store: Store, atc: str | None = None) -> dict[int
             seconds = time.monotonic() - began
             results[number] = TargetResult(job, "cached", seconds, artifact)
     return results
+
+
+def _without_room(job: Job) -> TargetResult | None:
+    """The result of a job that no node could ever run; None for others."""
+    try:
+        check_room(job)
+    except ConfigError as error:
+        return TargetResult(job, "failed", 0.0, error=error)
+    return None
 
 
 def _build(job: Job, how: _How) -> Iterator[JobStep | TargetResult]:

@@ -94,18 +94,22 @@ class Workshop:
         """What `atc` was run for, sorted."""
         return sorted(label for label, _ in self.diary())
 
+    def finished(self) -> list[str]:
+        """What the store holds by now, as `name@SoC`, sorted; others may be publishing at this moment."""
+        manifests = [json.loads(path.read_bytes()) for path in self.store.glob("??/*/manifest.json")]
+        return sorted(f"{manifest['name']}@{manifest['soc']}" for manifest in manifests)
+
     def published(self) -> list[str]:
         """What the store holds, as `name@SoC`, sorted; fails on a file that no manifest names."""
-        found, files = [], set()
+        files = set()
         for path in self.store.glob("??/*/manifest.json"):
             manifest = json.loads(path.read_bytes())
-            found.append(f"{manifest['name']}@{manifest['soc']}")
             sets = [folder for folder in path.parent.iterdir() if folder.is_dir()]
             files |= {folder / file["name"] for folder in sets for file in manifest["files"]} | {path}
         there = {path for path in self.store.rglob("*") if path.is_file()}
         rooms = {path.relative_to(self.store).parts[0] for path in there - files}
         assert rooms <= {"failed", "building"}, f"half-written: {there - files}"
-        return sorted(found)
+        return self.finished()
 
     def command(self, *arguments: str | Path, log: str = "command", **variables: str) -> "Command":
         """Start the command line in a process of its own, with this store and `atc`."""

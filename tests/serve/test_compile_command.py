@@ -90,21 +90,33 @@ def test_auto_is_the_default_and_parameters_are_bound(ray_cluster: None, worksho
         (["bad.yaml"], "unknown key 'gaers'; did you mean 'gears'?"),
         (["net.yaml", "--set", "gears"], "--set gears: give NAME=VALUE"),
         (["net.yaml", "--set", "gears=1"], "--set gears=…: the recipe has no such parameter"),
-        (["large.yaml"], "asks for 64 CPU"),
+        (["net.yaml", "twin.yaml"], "is that of 2 recipes (net, twin): give each one of its own"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_status_2(
     ray_cluster: None, workshop: Workshop, arguments: list[str], says: str
 ) -> None:
-    workshop.recipe()
+    workshop.recipe(output="out/net")
+    workshop.recipe("twin", output="./out/../out/net")
     workshop.recipe("bad", gaers=[1])
-    workshop.recipe("large", num_cpus=64)
-    ended = run(workshop, workshop.folder / arguments[0], *arguments[1:])
+    told = [workshop.folder / word if word.endswith(".yaml") else word for word in arguments]
+    ended = run(workshop, *told)
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert ended.stderr.startswith("error: ")
     assert says in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert not workshop.store.exists()
+
+
+def test_what_cannot_be_copied_is_told_beside_the_results(ray_cluster: None, workshop: Workshop) -> None:
+    (workshop.folder / "out/blocked.om").mkdir(parents=True)
+    blocked = workshop.recipe("blocked", output="out/blocked")
+    ended = run(workshop, blocked, workshop.recipe(output="out/net"), *soc("Ascend310P3"))
+    assert ended.exit_code == 1
+    assert "blocked@Ascend310P3: cannot be copied to" in ended.stderr
+    assert workshop.published() == ["blocked@Ascend310P3", "net@Ascend310P3"]
+    assert "net@Ascend310P3      built" in ended.stdout
+    assert (workshop.folder / "out/net.om").is_file()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +138,7 @@ def test_an_ended_command_leaves_what_is_finished_and_nothing_else(
     recipe = workshop.recipe()
     started = workshop.command(recipe, *soc("Ascend310P3", HANGS), RAY_TMPDIR=str(session))
     until(lambda: len(workshop.diary()) == 3, "atc and its worker run")
-    until(lambda: workshop.published() == ["net@Ascend310P3"], "one build is finished")
+    until(lambda: workshop.finished() == ["net@Ascend310P3"], "one build is finished")
     assert "raylet" in {process.name() for process in processes_of(session)}
     if number == signal.SIGINT:
         os.killpg(started.process.pid, number)  # as a terminal does

@@ -1,6 +1,7 @@
 """Recipes become Ray tasks: what is built, told, remembered and found again, and who may ask for it."""
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -149,15 +150,24 @@ def test_a_task_asks_for_what_its_recipe_says(workshop: Workshop) -> None:
             ["Ascend910B3"],
             "1 NPU, label .*accelerator-type=Ascend910B3, .*take out tune and verify",
         ),
-        ({}, [], "no SoC to compile for"),
-        ({}, ["Ascend310P9"], "unknown SoC"),
     ],
 )
-def test_what_could_never_run_is_refused_at_once(
+def test_what_could_never_run_fails_at_once_and_stops_nothing_else(
     workshop: Workshop, change: dict[str, Any], socs: list[str], says: str
 ) -> None:
+    results = compiled(workshop, [workshop.recipe("large", **change), workshop.recipe()], socs)
+    fitting = [f"net@{soc}" for soc in socs]
+    assert outcomes(results) == [
+        *((f"large@{soc}", "failed") for soc in socs),
+        *((label, "built") for label in fitting),
+    ]
+    assert all(re.search(says, result.cause or "") for result in results[: len(socs)])
+
+
+@pytest.mark.parametrize(("socs", "says"), [([], "no SoC to compile for"), (["Ascend310P9"], "unknown SoC")])
+def test_a_recipe_for_no_chip_is_refused(workshop: Workshop, socs: list[str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        compiled(workshop, [workshop.recipe(**change)], socs)
+        compiled(workshop, [workshop.recipe()], socs)
     assert not workshop.store.exists()
 
 
