@@ -25,8 +25,8 @@ from compile_jobs.tasks import compile_recipes
 
 COUNTS = (1, 2, 4, 8, 16, 32)
 CPUS = 4
-FIXED_S = 12.0
-PER_OPERATOR_MS = 500.0
+FIXED_S = 10.0
+PER_OPERATOR_MS = 250.0
 SOCS = ("Ascend310P3", "Ascend910B3")
 
 

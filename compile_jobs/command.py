@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import orjson
 import ray
+from ray.exceptions import AuthenticationError
 from rich.console import Console
 
 from ascend_serve import env
@@ -73,7 +74,7 @@ def command(
     try:
         read = [load_recipe(path, read_settings(settings)) for path in recipes]
         check_outputs(read)
-        where = Store(store or env.store_url())
+        where = Store.lasting(store or env.store_url())
         # Ray prints what befalls its workers to stdout.
         with redirect_stdout(sys.stderr):
             results = _compile(read, socs or (AUTO,), where, atc, retry_failed, skip_preflight, console)
@@ -139,6 +140,9 @@ def _ray() -> Iterator[None]:
         )
     except ConnectionError as error:
         raise ConfigError(f"RAY_ADDRESS is {address}, where no Ray cluster answers: {error}") from error
+    except AuthenticationError as error:
+        first = " ".join(str(error).split())
+        raise ConfigError(f"Ray's token authentication refuses this user: {first}") from error
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ascend_serve.errors import BuildFailed
+from ascend_serve.spec.text import shown_size
 from compile_jobs.jobs import Job, JobStep, Progress, TargetResult
 
 _STYLES = {
@@ -170,4 +171,4 @@ def _code(result: TargetResult) -> str:
 
 def _size(result: TargetResult) -> str:
     manifest = result.artifact.manifest if result.artifact else None
-    return f"{sum(file.size_bytes for file in manifest.files) / 2**20:.2f} MiB" if manifest else ""
+    return shown_size(manifest.size_bytes) if manifest else ""

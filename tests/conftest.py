@@ -1,8 +1,13 @@
-"""What holds for every test: an environment that no test can see from outside."""
+"""What holds for every test: an environment that no test can see from outside, and no haste."""
 
 import os
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("suite", parent=settings(), deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

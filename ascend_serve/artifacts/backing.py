@@ -7,6 +7,7 @@ relative POSIX paths. A *set* is a folder of files that belong together and neve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,14 @@ class Backing(Protocol):
         """
         ...
 
+    def has_set(self, place: str, files: Sequence[ArtifactFile]) -> bool:
+        """Whether a set's files are all there in their sizes; what is in them is not read."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether there is anything."""
+        ...
+
     def note_use(self, name: str) -> None:
         """Make a name's time now, where that can be done without writing it anew."""
         ...
@@ -100,9 +109,15 @@ def set_folder(place: str, files: Sequence[ArtifactFile]) -> str:
     return f"{place}/{set_digest(files)[:16]}"
 
 
+def keys_by_name(backing: Backing, pattern: re.Pattern[str]) -> dict[str, str]:
+    """Keys by the names that match a pattern, whose group `key` they are."""
+    matches = (pattern.fullmatch(entry.name) for entry in backing.entries())
+    return {match[0]: match["key"] for match in matches if match}
+
+
 def way_out(place: str) -> str:
     """What to do about a set that is damaged or gone."""
     kind, _, key = place.rpartition("/")
     if kind == "banks":
-        return "tune the model again"
+        return f"run `ascend-serve artifacts rm {key}` on this store, then tune the model again"
     return f"run `ascend-serve artifacts rm {key[:12]}` on this store, then compile or import the model again"

@@ -100,6 +100,18 @@ class FolderBacking:
                 raise ArtifactError(f"{path} {wrong}: it was damaged since; {way_out(place)}")
         return folder
 
+    def has_set(self, place: str, files: Sequence[ArtifactFile]) -> bool:
+        """Whether a set's files are all there in their sizes."""
+        folder = self._root / set_folder(place, files)
+        try:
+            return all((folder / file.name).stat().st_size == file.size_bytes for file in files)
+        except FileNotFoundError:
+            return False
+
+    def exists(self) -> bool:
+        """Whether the folder is there."""
+        return self._root.exists()
+
     def note_use(self, name: str) -> None:
         """Make a name's time now, if this user may."""
         _touch(self._root / name)

@@ -64,7 +64,7 @@ def import_om(
     files = tuple(describe_file(path, under) for under, path in paths.items())
     ingredients = [SCHEMA, "imported", name, target, batched, sorted((f.name, f.sha256) for f in files)]
     key = hashlib.sha256(orjson.dumps(ingredients)).hexdigest()
-    if (there := store.get(key)) is not None:
+    if (there := store.get_whole(key)) is not None:
         return there
     spec, unservable = _signature(told, name, batched)
     manifest = Manifest(
@@ -112,6 +112,8 @@ def _companions(om: Om, path: Path, given: Path | None) -> dict[str, Path]:
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
+    if not found and given is not None:
+        raise ArtifactMissing(f"there is no file in {folder}, where the weights of {path} are said to be")
     if not found:
         raise ArtifactMissing(
             f"{path} was compiled with external weights, and there is no file in {folder}: put them there, or say "

@@ -1,7 +1,10 @@
 """One at a time: a lock file that the kernel frees, and a lease where there is no kernel in common.
 
 Both are tried, never waited for inside the kernel: a wait has to end when Ray cancels a task, which raises
-`KeyboardInterrupt` between two steps of Python and not in a system call.
+`KeyboardInterrupt` between two steps of Python and not in a system call. It may be raised between any two, in a process
+that lives on, so two things hold for both: `release` gives back whatever was taken and nothing else, so that it can
+stand in a `finally` whose `try` begins before the lock is taken; and a lock that nobody refers to any more is free, a
+lease after `LEASE_S`.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ import socket
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -40,7 +45,7 @@ class Lock(Protocol):
         ...
 
     def release(self) -> None:
-        """Give back what was taken."""
+        """Give back what was taken; nothing happens when nothing was."""
         ...
 
 
@@ -52,13 +57,22 @@ def held(lock: Lock, on_wait: Callable[[], None] | None = None) -> Iterator[None
         lock: what to hold.
         on_wait: called once, if it has to wait.
     """
-    if not lock.try_acquire():
-        if on_wait is not None:
-            on_wait()
-        while not lock.try_acquire():
-            pause(lock.poll_s)
     try:
+        if not lock.try_acquire():
+            if on_wait is not None:
+                on_wait()
+            while not lock.try_acquire():
+                pause(lock.poll_s)
         yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def held_if_free(lock: Lock) -> Iterator[bool]:
+    """Hold a lock if nobody else does; gives whether it is held."""
+    try:
+        yield lock.try_acquire()
     finally:
         lock.release()
 
@@ -83,35 +97,32 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor = -1
+        # A file object and no bare descriptor: it closes itself when an interrupt leaves nobody who would.
+        self._file: FileIO | None = None
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = self._path.open("ab", buffering=0)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The last holder may have removed the name since it was opened; what is locked then is nobody's file.
-            mine = os.path.samestat(os.fstat(descriptor), self._path.stat())
+            if os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
+                self._file = file
         except (BlockingIOError, FileNotFoundError):
-            os.close(descriptor)
             return False
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if not mine:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
+        finally:
+            if self._file is not file:
+                file.close()
+        return self._file is file
 
     def release(self) -> None:
-        """Give back what was taken."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        """Give back what was taken; nothing happens when nothing was."""
+        file, self._file = self._file, None
+        if file is not None:
             with suppress(FileNotFoundError):
                 self._path.unlink()
-            os.close(descriptor)
+            file.close()
 
 
 class Objects(Protocol):
@@ -156,6 +167,7 @@ class Lease:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         self._seen: bytes | None = None
         self._seen_since = 0.0
+        self._may_be_mine = False
         self._released = threading.Event()
         self._turn = threading.Lock()
 
@@ -167,18 +179,27 @@ class Lease:
                 return False
             logger.warning("%s is not renewed any more; taken over", self._name)
             self._objects.remove(self._name)
+        # Before it is created: an interrupt may come when the store has it and this process has not heard of it.
+        self._may_be_mine = True
         if not self._objects.create(self._name, self._content()):
+            self._may_be_mine = False
             return False
         self._released.clear()
-        threading.Thread(target=self._keep_renewed, name=f"lease {self._name}", daemon=True).start()
+        threading.Thread(
+            target=_keep_renewed,
+            args=(weakref.ref(self), self._name, self._released),
+            name=f"lease {self._name}",
+            daemon=True,
+        ).start()
         return True
 
     def release(self) -> None:
-        """Give back what was taken, unless it was taken over meanwhile."""
+        """Give back what was taken, unless it was taken over meanwhile; nothing happens when nothing was."""
         self._released.set()
         with self._turn:
-            if self._is_mine():
+            if self._may_be_mine and self._is_mine():
                 self._objects.remove(self._name)
+            self._may_be_mine = False
 
     def renew(self) -> bool:
         """Show that the holder lives; False when the lease was taken over or given back."""
@@ -188,14 +209,6 @@ class Lease:
                 return False
             self._objects.write(self._name, self._content())
             return True
-
-    def _keep_renewed(self) -> None:
-        while not self._released.wait(_RENEW_S):
-            try:
-                if not self.renew():
-                    return
-            except OSError as error:
-                logger.warning("%s could not be renewed now: %s", self._name, error)
 
     def _is_dead(self, there: bytes) -> bool:
         now = self._clock()
@@ -213,3 +226,15 @@ class Lease:
 
     def _content(self) -> bytes:
         return orjson.dumps({"owner": self._owner, "renewed": time.time()})
+
+
+def _keep_renewed(holder: weakref.ref[Lease], name: str, released: threading.Event) -> None:
+    """Renew a lease for as long as its holder has it, and refers to it."""
+    while not released.wait(_RENEW_S):
+        lease = holder()
+        try:
+            if lease is None or not lease.renew():
+                return
+        except OSError as error:
+            logger.warning("%s could not be renewed now: %s", name, error)
+        del lease

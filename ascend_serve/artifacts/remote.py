@@ -7,6 +7,7 @@ reads them in each process that opens the store.
 
 from __future__ import annotations
 
+import errno
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +28,9 @@ _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}
 
 _TIMES = ("LastModified", "mtime", "last_modified", "updated", "modified", "created")
 """Where drivers put the time at which a file was written."""
+
+_WRITTEN_TO = {errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
+"""What filesystems with folders answer when a file appears in a folder that is being removed."""
 
 
 class RemoteBacking:
@@ -152,21 +156,22 @@ class RemoteBacking:
 
         return self._cache.fetch(files, download)
 
+    def has_set(self, place: str, files: Sequence[ArtifactFile]) -> bool:
+        """Whether a set's files are all there in their sizes; one listing."""
+        folder = set_folder(place, files)
+        there = {entry.name: entry.size_bytes for entry in self._listed(folder)}
+        return all(there.get(f"{folder}/{file.name}") == file.size_bytes for file in files)
+
+    def exists(self) -> bool:
+        """Whether there is anything below the URL."""
+        return next(self.entries(), None) is not None
+
     def note_use(self, name: str) -> None:
         """Nothing: fsspec has no way to touch a file that leaves its content alone."""
 
     def entries(self) -> Iterator[Entry]:
         """Every file there is."""
-        with self._told_as_os_errors():
-            self._fs.invalidate_cache()
-            try:
-                found = self._fs.find(self._root, detail=True)
-            except FileNotFoundError:
-                return
-            for path, info in found.items():
-                name = path[len(self._root) :].strip("/")
-                if name:
-                    yield Entry(name, info["size"], self._modified(path, info))
+        return self._listed("")
 
     def remove(self, name: str) -> None:
         """Remove a file; nothing happens when it is not there."""
@@ -174,22 +179,47 @@ class RemoteBacking:
             self._fs.rm_file(self._path(name))
 
     def remove_all(self, folder: str) -> None:
-        """Remove all files below a folder; nothing happens when there is none."""
+        """Remove all files below a folder; nothing happens when there is none.
+
+        Raises:
+            OSError: a part of it cannot be removed, as when somebody writes to it on a filesystem that has folders.
+        """
         with suppress(FileNotFoundError), self._told_as_os_errors():
             self._fs.invalidate_cache()
-            self._fs.rm(self._path(folder), recursive=True)
+            try:
+                self._fs.rm(self._path(folder), recursive=True)
+            except OSError as error:
+                if error.errno not in _WRITTEN_TO:
+                    raise
+                raise OSError(
+                    error.errno,
+                    f"{self.location(folder)} cannot be removed while somebody writes to it: try again",
+                ) from error
 
     def lock(self, key: str) -> Lease:
         """The lease on building a key."""
         return Lease(self, f"building/{key}.json")
 
+    def _listed(self, folder: str) -> Iterator[Entry]:
+        """Every file below a folder; all there are below an empty name."""
+        with self._told_as_os_errors():
+            # Drivers remember listings; others write here too.
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.find(self._path(folder), detail=True)
+            except FileNotFoundError:
+                return
+            for path, info in found.items():
+                name = path[len(self._root) :].strip("/")
+                if name:
+                    yield Entry(name, info["size"], self._modified(path, info))
+
     def _path(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/{name}"
+        return f"{self._root.rstrip('/')}/{name}".rstrip("/")
 
     def _info(self, name: str) -> Entry | None:
         path = self._path(name)
         with self._told_as_os_errors():
-            # Drivers remember listings; others write here too.
             self._fs.invalidate_cache()
             try:
                 info = self._fs.info(path)

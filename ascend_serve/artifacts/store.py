@@ -8,8 +8,9 @@
     <root>/partial/…                                   being written; no reader looks here
 
 A reader sees an artifact when its manifest is there, and by then all its files are. Two writers whose files differ in
-bytes write to different folders; the first manifest stays. What a killed writer leaves is named by no manifest, and
-goes with `collect_garbage`. Whatever is handed out was checked against its checksums just before.
+bytes write to different folders; the first manifest stays, unless files that it names are gone or cut off since. What a
+killed writer leaves is named by no manifest, and goes with `collect_garbage`. Whatever is handed out was checked
+against its checksums just before.
 """
 
 from __future__ import annotations
@@ -19,22 +20,21 @@ import re
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from ascend_serve import env
 from ascend_serve.artifacts.artifact import Artifact, ready_made
-from ascend_serve.artifacts.backing import Backing, Entry, set_folder
+from ascend_serve.artifacts.backing import Backing, keys_by_name, set_folder
+from ascend_serve.artifacts.banks import Bank, Banks
 from ascend_serve.artifacts.cache import Cache
-from ascend_serve.artifacts.files import describe_file, sha256
+from ascend_serve.artifacts.failures import Failure, Failures
+from ascend_serve.artifacts.files import sha256
 from ascend_serve.artifacts.folder import FolderBacking
 from ascend_serve.artifacts.garbage import Garbage, Policy, find_garbage
-from ascend_serve.artifacts.locks import Lock, held
-from ascend_serve.artifacts.manifest import ArtifactFile, Manifest, check_key, set_digest
+from ascend_serve.artifacts.locks import Lock, held, held_if_free
+from ascend_serve.artifacts.manifest import ArtifactFile, Manifest, check_key
 from ascend_serve.artifacts.om.file import read_om_file
 from ascend_serve.artifacts.remote import RemoteBacking
 from ascend_serve.errors import ArtifactError, ArtifactMissing, ConfigError
@@ -45,71 +45,10 @@ __all__ = ["Artifact", "Bank", "Failure", "Store", "read_om_file", "ready_made",
 logger = logging.getLogger(__name__)
 
 _MANIFEST = re.compile(r"(?P<top>..)/(?P<key>(?P=top)[^/]*)/manifest\.json")
-_FAILURE = re.compile(r"failed/(?P<key>[^/]+)/failure\.json")
-_BANK = re.compile(r"banks/(?P<key>[^/]+)/bank\.json")
+_IN_PROCESS = "memory"
+"""fsspec's protocol for files that are gone with the process."""
+
 _FLATTENED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a build failed: what `BuildFailed` is made of, and when it was.
-
-    Attributes:
-        cause: one sentence: what is wrong.
-        code: ATC's code of the first cause, or None.
-        operator: type of the operator that it is about, or None.
-        node: name of the node that it is about, or None.
-        hint: what to do about it, or None.
-        reference: where the code is documented, or None.
-        log_path: where the whole output is kept: a path, or a URL.
-        at: when it failed, ISO 8601 in UTC.
-        circumstances: what is no part of the key and may still have caused it; the failure is news again when they
-            change.
-        target: what was to be built, for people, such as `resnet50@Ascend310P3`.
-        repeats: whether the same build would fail again; not so when it was ended from outside, such as by a signal.
-    """
-
-    cause: str
-    code: str | None
-    operator: str | None
-    node: str | None
-    hint: str | None
-    reference: str | None
-    log_path: str
-    at: str
-    circumstances: dict[str, str]
-    target: str = ""
-    repeats: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Bank:
-    """A knowledge bank of AOE: what tuning found, to be used by later builds.
-
-    Attributes:
-        key: what the store files it under.
-        files: what it consists of.
-        source: the store.
-    """
-
-    key: str
-    files: tuple[ArtifactFile, ...]
-    source: Store = field(compare=False, repr=False)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over names and checksums of its files, in hex."""
-        return set_digest(self.files)
-
-    def fetch(self) -> Path:
-        """The folder on this node with its files, all of them checked; not to be written to.
-
-        Raises:
-            ArtifactMissing: a file is not there.
-            ArtifactError: a file is damaged.
-            OSError: the store cannot be reached, or the cache not be written.
-        """
-        return self.source.fetch_bank(self)
 
 
 class Store:
@@ -138,6 +77,21 @@ class Store:
         self.url = str(Path(told).expanduser().absolute()) if self._is_folder else told.rstrip("/")
         self._cache = cache
 
+    @classmethod
+    def lasting(cls, root: str | Path) -> Store:
+        """A store that other processes see too, which is what people mean on a command line.
+
+        Raises:
+            ConfigError: its files would be gone with this process; or as the class itself.
+        """
+        protocol = str(root).rpartition("::")[2].partition("://")[0]
+        if protocol == _IN_PROCESS:
+            raise ConfigError(
+                f"the store {root} lives in the memory of one process and is gone with it: give a folder, or a URL of "
+                "something that lasts, such as s3://bucket/prefix"
+            )
+        return cls(root)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Store, (self.url, self._cache)
 
@@ -150,6 +104,18 @@ class Store:
             return FolderBacking(Path(self.url))
         return RemoteBacking(self.url, self._cache or Cache(env.cache_folder(), env.cache_limit_bytes()))
 
+    @cached_property
+    def _failures(self) -> Failures:
+        return Failures(self._backing)
+
+    @cached_property
+    def _banks(self) -> Banks:
+        return Banks(self._backing, self)
+
+    def exists(self) -> bool:
+        """Whether anything was ever written to it and is still there."""
+        return self._backing.exists()
+
     # --- artifacts ---------------------------------------------------------------------------------
 
     def get(self, key: str) -> Artifact | None:
@@ -161,6 +127,17 @@ class Store:
         data = self._backing.read(_manifest_of(key))
         return None if data is None else self._artifact(self._read_manifest(key, data))
 
+    def get_whole(self, key: str) -> Artifact | None:
+        """The published artifact of that key whose files are all there in their sizes, or None.
+
+        What is in the files is not read; that is done by `Artifact.fetch`.
+
+        Raises:
+            ArtifactError: its manifest cannot be read.
+        """
+        artifact = self.get(key)
+        return artifact if artifact is not None and self._is_whole(artifact) else None
+
     def fetch(self, key: str, files: Sequence[ArtifactFile]) -> Path:
         """The folder on this node with the files of an artifact; see `Artifact.fetch`."""
         folder = self._backing.fetch(_folder_of(key), files)
@@ -170,7 +147,8 @@ class Store:
     def publish(self, files: Mapping[str, Path], manifest: Manifest) -> Artifact:
         """Put a compiled model into the store; a failure that was kept under its key is forgotten.
 
-        Call it while `building` that key, or what a concurrent `remove` takes away may be missing.
+        Call it while `building` that key, or what a concurrent `remove` takes away may be missing. An artifact of that
+        key with files that are gone or cut off is replaced.
 
         Args:
             files: by the names of the manifest, files on this node; they are copied.
@@ -185,6 +163,10 @@ class Store:
         """
         assert set(files) == {file.name for file in manifest.files}, "files and manifest name the same"
         published = self.get(manifest.key)
+        if published is not None and not self._is_whole(published):
+            # Not so when there was none: another writer's may have come meanwhile, and that is the first.
+            self._backing.remove(_manifest_of(manifest.key))
+            published = None
         if published is None:
             for file in manifest.files:
                 self._backing.put(files[file.name], _folder_of(manifest.key), manifest.files, file)
@@ -197,7 +179,7 @@ class Store:
 
     def manifests(self) -> Iterator[Manifest]:
         """What the store holds, in no order. Manifests that cannot be read are left out, with a warning in the log."""
-        keys = self._keys(_MANIFEST)
+        keys = keys_by_name(self._backing, _MANIFEST)
         for name, data in self._backing.read_all(keys).items():
             try:
                 yield self._read_manifest(keys[name], data)
@@ -228,19 +210,18 @@ class Store:
         )
 
     def remove(self, key: str) -> None:
-        """Remove an artifact, and the failure kept under its key; nothing happens when there is neither.
+        """Remove an artifact, and the failure and the knowledge bank kept under its key; of these, what there is.
 
         Raises:
             ArtifactError: it is being built at this moment.
+            OSError: the store cannot be written, or somebody writes to what is being removed.
         """
-        lock = self._backing.lock(check_key(key))
-        if not lock.try_acquire():
-            raise ArtifactError(f"{key[:12]} is being built at this moment; try again when that is done")
-        try:
+        with held_if_free(self.lock(key)) as is_held:
+            if not is_held:
+                raise ArtifactError(f"{key[:12]} is being built at this moment; try again when that is done")
             self._remove_artifact(key)
             self.forget_failure(key)
-        finally:
-            lock.release()
+            self._banks.remove(key)
 
     @contextmanager
     def building(self, key: str, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
@@ -290,7 +271,7 @@ class Store:
             if artifact is None or artifact.manifest is None:
                 raise ArtifactMissing(f"there is no artifact {key} in {self.url}")
             manifest = artifact.manifest
-            is_new = other.get(key) is None
+            is_new = other.get_whole(key) is None
             if is_new:
                 folder = self.fetch(key, manifest.files)
                 with other.building(key):
@@ -304,15 +285,11 @@ class Store:
 
     def failure(self, key: str) -> Failure | None:
         """The failure kept under that key, or None."""
-        data = self._backing.read(f"failed/{check_key(key)}/failure.json")
-        return None if data is None else self._read_failure(key, data)
+        return self._failures.get(key)
 
     def failures(self) -> Iterator[tuple[str, Failure]]:
         """Every failure kept, with its key, in no order."""
-        keys = self._keys(_FAILURE)
-        for name, data in self._backing.read_all(keys).items():
-            if (failure := self._read_failure(keys[name], data)) is not None:
-                yield keys[name], failure
+        return self._failures.all()
 
     def keep_failure(self, key: str, log: Path, describe: Callable[[str], Failure]) -> Failure:
         """Keep a failed build's output and diagnosis under its key, in place of an earlier one.
@@ -322,35 +299,21 @@ class Store:
             log: its whole output; it is copied.
             describe: makes the failure, given the path or URL that the kept output will have.
         """
-        name = f"failed/{check_key(key)}/atc.log"
-        failure = describe(self._backing.location(name))
-        self._backing.write(name, log.read_bytes())
-        described = orjson.dumps(asdict(failure), option=orjson.OPT_INDENT_2)
-        self._backing.write(f"failed/{key}/failure.json", described)
-        return failure
+        return self._failures.keep(key, log, describe)
 
     def forget_failure(self, key: str) -> None:
         """Drop what is kept of a failed build; nothing happens when nothing is."""
-        self._backing.remove_all(f"failed/{check_key(key)}")
+        self._failures.forget(key)
 
     # --- knowledge banks ---------------------------------------------------------------------------
 
     def bank(self, key: str) -> Bank | None:
-        """The knowledge bank of that key, or None.
+        """The knowledge bank of that key, or None; one with files that are gone or cut off is none.
 
         Raises:
             ArtifactError: what describes it is damaged.
         """
-        name = f"banks/{check_key(key)}/bank.json"
-        data = self._backing.read(name)
-        if data is None:
-            return None
-        try:
-            return Bank(key, tuple(ArtifactFile(**file) for file in orjson.loads(data)["files"]), self)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"{self._backing.location(name)} is damaged: {type(error).__name__}: {error}; tune the model again"
-            ) from error
+        return self._banks.get_whole(key)
 
     def keep_bank(self, key: str, folder: Path) -> Bank:
         """Keep a folder's files as the knowledge bank of a key, in place of an earlier one.
@@ -359,22 +322,11 @@ class Store:
             ConfigError: there is no file in it.
             OSError: the disk is full, or the store cannot be written.
         """
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        if not paths:
-            raise ConfigError(f"there is no file in {folder} to keep as a knowledge bank")
-        place = f"banks/{check_key(key)}"
-        files = tuple(describe_file(path, path.relative_to(folder).as_posix()) for path in paths)
-        for path, file in zip(paths, files, strict=True):
-            self._backing.put(path, place, files, file)
-        described = orjson.dumps({"files": [asdict(file) for file in files]}, option=orjson.OPT_INDENT_2)
-        self._backing.write(f"{place}/bank.json", described)
-        return Bank(key, files, self)
+        return self._banks.keep(key, folder)
 
     def fetch_bank(self, bank: Bank) -> Path:
         """The folder on this node with the files of a bank; see `Bank.fetch`."""
-        folder = self._backing.fetch(f"banks/{bank.key}", bank.files)
-        self._backing.note_use(f"banks/{bank.key}/bank.json")
-        return folder
+        return self._banks.fetch(bank)
 
     # --- garbage -----------------------------------------------------------------------------------
 
@@ -385,6 +337,7 @@ class Store:
         keep: Container[str] = (),
         max_bytes: int | None = None,
         dry_run: bool = False,
+        refused: Callable[[Garbage, OSError], None] | None = None,
     ) -> list[Garbage]:
         """Remove what is no longer needed; what is being built at this moment stays.
 
@@ -396,65 +349,70 @@ class Store:
             keep: keys that stay, whatever their age.
             max_bytes: size that the artifacts together may have; the oldest go first.
             dry_run: remove nothing.
+            refused: called for each thing that could not be removed; the rest goes all the same. None: the first such
+                error is raised when that is done.
 
         Returns:
             What was removed or, in a dry run, would be.
+
+        Raises:
+            OSError: the store cannot be reached; or, without `refused`, a thing could not be removed.
         """
         entries = list(self._backing.entries())
         manifests = {manifest.key: manifest for manifest in self.manifests()}
         policy = Policy(older_than_s, keep, max_bytes)
-        found = find_garbage(entries, manifests, self._bank_folders(entries), policy, time.time())
-        return found if dry_run else [garbage for garbage in found if self._collect(garbage)]
+        found = find_garbage(entries, manifests, self._banks.set_folders(entries), policy, time.time())
+        if dry_run:
+            return found
+        removed, errors = [], []
+        for garbage in found:
+            try:
+                if self._collect(garbage):
+                    removed.append(garbage)
+            except OSError as error:
+                errors.append(error)
+                if refused is not None:
+                    refused(garbage, error)
+        if errors and refused is None:
+            raise errors[0]
+        return removed
 
     def _collect(self, garbage: Garbage) -> bool:
         """Remove one thing, unless its key is being built."""
         if not garbage.key:
             self._backing.remove(garbage.what)
             return True
-        lock = self._backing.lock(garbage.key)
-        if not lock.try_acquire():
-            return False
-        try:
+        with held_if_free(self._backing.lock(garbage.key)) as is_held:
+            if not is_held:
+                return False
             if garbage.kind == "artifact":
                 self._remove_artifact(garbage.key)
             elif garbage.kind == "bank":
-                self._backing.remove(f"{garbage.what}/bank.json")
-                self._backing.remove_all(garbage.what)
+                self._banks.remove(garbage.key)
             elif garbage.kind != "lock":  # a lock is removed by giving it back
                 self._backing.remove_all(garbage.what)
-        finally:
-            lock.release()
         return True
 
     # --- helpers -----------------------------------------------------------------------------------
-
-    def _bank_folders(self, entries: Iterable[Entry]) -> dict[str, str]:
-        """Folder of each bank's set, by its key; of those that can be read."""
-        folders = {}
-        for match in filter(None, (_BANK.fullmatch(entry.name) for entry in entries)):
-            try:
-                bank = self.bank(match["key"])
-            except ArtifactError as error:
-                logger.warning("left out: %s", error)
-                continue
-            if bank is not None:
-                folders[bank.key] = set_folder(f"banks/{bank.key}", bank.files)
-        return folders
 
     def _remove_artifact(self, key: str) -> None:
         # The manifest first: from then on there is no artifact, and what is left is an orphan.
         self._backing.remove(_manifest_of(key))
         self._backing.remove_all(_folder_of(key))
 
+    def _is_whole(self, artifact: Artifact) -> bool:
+        """Whether the files of an artifact are all there in their sizes."""
+        manifest = artifact.manifest
+        assert manifest is not None, "what comes from a store has a manifest"
+        if self._backing.has_set(_folder_of(manifest.key), manifest.files):
+            return True
+        logger.warning("%s is taken for absent: files of it are gone or cut off", artifact.location)
+        return False
+
     def _artifact(self, manifest: Manifest) -> Artifact:
         folder = set_folder(_folder_of(manifest.key), manifest.files)
         location = self._backing.location(f"{folder}/{manifest.om.name}")
         return Artifact(location, manifest.soc, manifest.toolchain, manifest.spec, manifest, self)
-
-    def _keys(self, pattern: re.Pattern[str]) -> dict[str, str]:
-        """Keys by the names that match a pattern."""
-        matches = (pattern.fullmatch(entry.name) for entry in self._backing.entries())
-        return {match[0]: match["key"] for match in matches if match}
 
     def _read_manifest(self, key: str, data: bytes) -> Manifest:
         try:
@@ -467,14 +425,6 @@ class Store:
                 "store, then compile or import the model again"
             ) from error
         return manifest
-
-    def _read_failure(self, key: str, data: bytes) -> Failure | None:
-        try:
-            return Failure(**orjson.loads(data))
-        except (ValueError, TypeError) as error:
-            # As good as none: the build is tried again, and says anew what is wrong.
-            logger.warning("the failure kept under %s cannot be read: %s", key, error)
-            return None
 
 
 def _folder_of(key: str) -> str:

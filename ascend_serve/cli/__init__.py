@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from ascend_serve.errors import AscendServeError
+from ascend_serve.spec.text import nearest
 
 _VERBS = {
     "artifacts": "List, show, import, copy and clean the artifacts of a store.",
     "check": "Validate a whole Serve file; unknown keys anywhere are errors.",
     "compile": "Compile recipes for all their SoCs, as parallel Ray tasks.",
-    "import-atc": "Turn an ATC command line into a recipe, and say what is wrong with it.",
-    "init-recipe": "Propose a recipe for a model.",
+    "import-atc": "Turn ATC command lines into recipes, and say what is wrong with them.",
+    "init-recipe": "Propose a first recipe for a model.",
     "inspect": "Show what a compiled model is, or how two differ.",
     "preflight": "See what would go wrong with a recipe, before ATC runs.",
     "run": "Serve a file on this machine, over Serve's fast data path, until Ctrl-C.",
@@ -39,6 +40,14 @@ class _Verbs(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        verb = args[0]
+        if verb not in _VERBS and not verb.startswith("-"):
+            ctx.fail(f"there is no command '{verb}'{nearest(verb, _VERBS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_VERBS.items()))
@@ -47,8 +56,14 @@ class _Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except (AscendServeError, OSError) as error:
-            click.echo(f"ascend-serve: {error}", err=True)
+            click.echo(f"ascend-serve: {_words(error)}", err=True)
             sys.exit(_WRONG)
+
+
+def _words(error: AscendServeError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

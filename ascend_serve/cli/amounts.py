@@ -40,12 +40,3 @@ def _amount(text: str, units: Mapping[str, int], example: str) -> float:
         known = ", ".join(unit for unit in units if unit)
         raise click.BadParameter(f"{text!r}: give a number with a unit ({known}), such as {example}")
     return float(match["number"]) * units[match["unit"]]
-
-
-def shown_size(size_bytes: int) -> str:
-    """Bytes for people: `1.5 MiB`."""
-    size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while size >= 1024 and len(units) > 1:
-        size /= 1024
-        units.pop(0)
-    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"

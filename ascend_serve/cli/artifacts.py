@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,14 +15,17 @@ import orjson
 import yaml
 
 from ascend_serve import env
+from ascend_serve.artifacts.garbage import Garbage
 from ascend_serve.artifacts.importing import import_om
 from ascend_serve.artifacts.manifest import Manifest
 from ascend_serve.artifacts.store import Store
-from ascend_serve.cli.amounts import age, shown_size, size
+from ascend_serve.cli.amounts import age, size
 from ascend_serve.cli.rows import print_rows
-from ascend_serve.errors import ConfigError
+from ascend_serve.errors import ArtifactError, ConfigError
+from ascend_serve.spec.text import shown_size
 
 _SHORT = 12
+_INCOMPLETE = 1
 _WHOLE_KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,7 +41,7 @@ def command(context: click.Context, url: str | None) -> None:
 
     KEY is the beginning of an artifact's key, or its name@soc.
     """
-    context.obj = Store(url or env.store_url())
+    context.obj = Store.lasting(url or env.store_url())
 
 
 @command.command(name="ls")
@@ -47,7 +52,10 @@ def command(context: click.Context, url: str | None) -> None:
 def list_artifacts(store: Store, name: str | None, soc: str | None, as_json: bool) -> None:
     """List what is there, the newest first."""
     found = [m for m in store.manifests() if name in (None, m.name) and soc in (None, m.soc)]
+    found.sort(key=lambda manifest: (manifest.name, manifest.soc, manifest.key))
     found.sort(key=lambda manifest: manifest.created, reverse=True)
+    if not found and not store.exists():
+        click.echo(f"note: there is no store at {store.url} yet", err=True)
     if as_json:
         _print_json([orjson.loads(manifest.to_json()) for manifest in found])
         return
@@ -87,11 +95,16 @@ def show(store: Store, key: str, as_json: bool) -> None:
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @click.pass_obj
 def remove(store: Store, keys: tuple[str, ...]) -> None:
-    """Remove the artifacts KEY, or the failures kept under KEY."""
-    for told in keys:
-        key = _key_to_remove(store, told)
-        store.remove(key)
-        click.echo(f"removed {key[:_SHORT]}")
+    """Remove the artifacts KEY, or the failures kept under KEY; a knowledge bank by its whole key."""
+    left = []
+    for key in [_key_to_remove(store, told) for told in keys]:
+        try:
+            store.remove(key)
+        except (ArtifactError, OSError) as error:
+            left.append(f"{key[:_SHORT]}: {error}")
+        else:
+            click.echo(f"removed {key[:_SHORT]}")
+    _tell_left("not removed", left)
 
 
 @command.command(name="import")
@@ -123,7 +136,7 @@ def import_file(
 @click.pass_obj
 def push(store: Store, url: str, keys: tuple[str, ...], everything: bool) -> None:
     """Copy artifacts to the store URL; what is there is left alone."""
-    _copy(store, Store(url), keys, everything)
+    _copy(store, Store.lasting(url), keys, everything)
 
 
 @command.command()
@@ -133,7 +146,7 @@ def push(store: Store, url: str, keys: tuple[str, ...], everything: bool) -> Non
 @click.pass_obj
 def pull(store: Store, url: str, keys: tuple[str, ...], everything: bool) -> None:
     """Copy artifacts from the store URL; what is here is left alone."""
-    _copy(Store(url), store, keys, everything)
+    _copy(Store.lasting(url), store, keys, everything)
 
 
 @command.command(name="gc")
@@ -153,11 +166,17 @@ def pull(store: Store, url: str, keys: tuple[str, ...], everything: bool) -> Non
 @click.pass_obj
 def collect(store: Store, older_than: float, max_size: int | None, kept: tuple[str, ...], yes: bool) -> None:
     """Remove what is old, and what killed processes left."""
+    left = []
+
+    def refused(thing: Garbage, error: OSError) -> None:
+        left.append(f"{thing.what}: {error}")
+
     garbage = store.collect_garbage(
         older_than_s=older_than,
         max_bytes=max_size,
         keep=[store.find(told).key for told in kept],
         dry_run=not yes,
+        refused=refused,
     )
     if garbage:
         rows = [
@@ -167,6 +186,7 @@ def collect(store: Store, older_than: float, max_size: int | None, kept: tuple[s
     total = shown_size(sum(thing.size_bytes for thing in garbage))
     done = "removed" if yes else "would be removed; give --yes to do it"
     click.echo(f"{len(garbage)} things, {total}, {done}", err=True)
+    _tell_left("not removed", left)
 
 
 @command.command()
@@ -189,9 +209,23 @@ def _copy(source: Store, target: Store, keys: tuple[str, ...], everything: bool)
     if everything == bool(keys):
         raise ConfigError("name the artifacts to copy, or give --all")
     chosen = list(source.manifests()) if everything else [source.find(told) for told in keys]
-    copied = source.copy_to(target, [manifest.key for manifest in chosen], _say_copied)
+    copied, left = [], []
+    for manifest in chosen:
+        try:
+            copied += source.copy_to(target, [manifest.key], _say_copied)
+        except ArtifactError as error:
+            left.append(f"{_label(manifest)}: {error}")
     total = shown_size(sum(manifest.size_bytes for manifest in copied))
     click.echo(f"{len(copied)} of {len(chosen)} copied to {target.url}, {total}", err=True)
+    _tell_left("not copied", left)
+
+
+def _tell_left(what: str, left: Sequence[str]) -> None:
+    """Say what could not be done although the rest was, and end with the status that tells of it."""
+    for line in left:
+        click.echo(f"{what}: {line}", err=True)
+    if left:
+        sys.exit(_INCOMPLETE)
 
 
 def _key_to_remove(store: Store, told: str) -> str:

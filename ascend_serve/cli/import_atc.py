@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ascend_serve.cli.output import is_folder, write_files
 from ascend_serve.compiling.importing.command_line import is_program
 from ascend_serve.compiling.importing.import_atc import Imported, import_atc, import_script, missing_files
 from ascend_serve.compiling.importing.recipe_text import yaml_of
@@ -21,19 +22,29 @@ class _Command(click.Command):
     """A command whose options may stand behind a file's name, but not behind `atc`, where ATC's own stand."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.allow_interspersed_args = not any(map(is_program, args))
-        return super().parse_args(ctx, args)
+        end = next((place for place, word in enumerate(args) if _begins(word, args[:place])), len(args))
+        atcs = args[end:] if args[end : end + 1] == ["--"] else ["--", *args[end:]]
+        try:
+            return super().parse_args(ctx, [*args[:end], *atcs])
+        except click.NoSuchOption as error:
+            words = f"{error.message} ATC's own options stand behind `--`, or behind `atc`."
+            raise click.NoSuchOption(error.option_name, words, error.possibilities, ctx) from None
 
 
-@click.command(name="import-atc", cls=_Command, context_settings={"ignore_unknown_options": True})
+def _begins(word: str, before: list[str]) -> bool:
+    """Whether ATC's command line begins with a word, given those before it."""
+    return word == "--" or (is_program(word) and before[-1:] != ["--output"])
+
+
+@click.command(name="import-atc", cls=_Command)
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
-    help="Write the recipe to this file; into this folder, as NAME.yaml, where it is one.",
+    type=click.Path(),
+    help="File to write; NAME.yaml in it, where it is a folder or ends with a slash. [default: standard output]",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
-def command(words: tuple[str, ...], output: Path | None, force: bool) -> None:
+def command(words: tuple[str, ...], output: str | None, force: bool) -> None:
     """Turn ATC command lines into recipes.
 
     WORDS is a command line behind `--`, such as `-- atc --model=net.onnx --framework=5 …`; or a file that holds
@@ -59,17 +70,23 @@ def _imports(words: Sequence[str]) -> list[Imported]:
         return [import_atc(words)]
     if words[0].startswith("atc "):
         return import_script(words[0])
-    with click.open_file(words[0], encoding="utf-8", errors="replace") as file:
-        imports = import_script(file.read())
+    try:
+        with click.open_file(words[0], encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {words[0]}: {error.strerror}: give a file that holds ATC commands, or a command behind `--`"
+        ) from error
+    imports = import_script(text)
     if not imports:
         raise ConfigError(f"{words[0]}: no line of it runs atc with options")
     return imports
 
 
-def _folder(output: Path | None) -> Path:
+def _folder(output: str | None) -> Path:
     if output is None:
         return Path.cwd()
-    return output if output.is_dir() else output.absolute().parent
+    return Path(output) if is_folder(output) else Path(output).absolute().parent
 
 
 def _show_problems(imported: Imported, folder: Path) -> None:
@@ -78,19 +95,18 @@ def _show_problems(imported: Imported, folder: Path) -> None:
         click.echo(f"{where}{problem.severity}: {problem.text}", err=True)
 
 
-def _write(texts: Sequence[tuple[Imported, str]], output: Path, force: bool) -> None:
-    if not output.is_dir():
-        if len(texts) > 1:
-            raise ConfigError(
-                f"{output}: there are {len(texts)} recipes and one file: give a folder that exists, or no --output"
-            )
-        files = [output]
+def _write(texts: Sequence[tuple[Imported, str]], output: str, force: bool) -> None:
+    if is_folder(output):
+        files = _names(Path(output), [str(imported.settings["name"]) for imported, _ in texts])
+    elif len(texts) > 1:
+        raise ConfigError(
+            f"{output}: there are {len(texts)} recipes and one file: give a folder, such as "
+            f"{output.removesuffix(_SUFFIX)}/"
+        )
     else:
-        files = _names(output, [str(imported.settings["name"]) for imported, _ in texts])
-    if not force and (there := [file for file in files if file.exists()]):
-        raise ConfigError(f"{there[0]} is there already: give another --output, or --force to replace it")
-    for file, (_, text) in zip(files, texts, strict=True):
-        file.write_text(text, encoding="utf-8")
+        files = [Path(output)]
+    write_files({file: text for file, (_, text) in zip(files, texts, strict=True)}, force=force)
+    for file in files:
         click.echo(f"wrote {file}", err=True)
 
 

@@ -15,7 +15,7 @@ from ascend_serve.artifacts.om.fitness import fitness
 from ascend_serve.artifacts.om.reading import Om
 from ascend_serve.artifacts.om.report import differences, report
 from ascend_serve.artifacts.om.text import difference_lines, sections
-from ascend_serve.errors import NotAnOm
+from ascend_serve.errors import ConfigError, NotAnOm
 
 
 @click.command(name="inspect")
@@ -24,7 +24,7 @@ from ascend_serve.errors import NotAnOm
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with the keys of ascend_serve.artifacts.om.report."
 )
-@click.option("--soc", help="Say whether FILE runs on this SoC, such as Ascend310P3.")
+@click.option("--soc", metavar="SOC", help="Say whether FILE runs on this SoC, such as Ascend310P3.")
 @click.option("--deep", is_flag=True, help="Count the operators too, which reads the whole graph.")
 def command(file: Path, other: Path | None, as_json: bool, soc: str | None, deep: bool) -> None:
     """Show what the compiled model FILE is; with OTHER, only how the two differ.
@@ -44,8 +44,7 @@ def inspect_file(path: Path, *, as_json: bool, soc: str | None, deep: bool) -> N
 
     Raises:
         NotAnOm: it is no offline model; the message names the file.
-        ConfigError: `soc` is no known SoC.
-        OSError: the file cannot be read.
+        ConfigError: `soc` is no known SoC, or the file cannot be read.
     """
     om = _read(path, deep)
     told = report(om)
@@ -69,7 +68,7 @@ def compare_files(path: Path, other: Path, *, as_json: bool, deep: bool) -> int:
 
     Raises:
         NotAnOm: one is no offline model; the message names it.
-        OSError: one cannot be read.
+        ConfigError: one cannot be read.
     """
     found = differences(_read(path, deep), _read(other, deep))
     if as_json:
@@ -85,3 +84,5 @@ def _read(path: Path, deep: bool) -> Om:
         return read_om_file(path, deep=deep)
     except NotAnOm as error:
         raise NotAnOm(f"{path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}: give the path of an .om file") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ascend_serve.cli.options import set_option
 from ascend_serve.cli.rows import print_rows
 from ascend_serve.compiling.parameters import read_settings
 from ascend_serve.compiling.preflight import (
@@ -27,20 +28,15 @@ _HEADER = ("GEAR", "INPUTS", "OUTPUTS", "IN MIB", "OUT MIB", "ACTIVATIONS MIB")
 
 @click.command(name="preflight")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Value of a recipe's parameter.",
-)
+@set_option
 @click.option(
     "--soc",
     "socs",
     multiple=True,
-    help="Target; may be given several times. [default: those the recipe lists]",
+    metavar="SOC",
+    help="SoC to look at it for, such as Ascend310P3; may be given several times. [default: those the recipe lists]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print everything that was found as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON.")
 def command(recipe: Path, settings: tuple[str, ...], socs: tuple[str, ...], as_json: bool) -> None:
     """See what would go wrong with RECIPE, its shapes at each gear, and the memory it takes; ATC is not run.
 

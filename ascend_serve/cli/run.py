@@ -30,7 +30,7 @@ DEFAULT_PORT = 8000
 
 @click.command(name="run")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(1, 65535), help="HTTP port; default that of FILE, else 8000.")
+@click.option("--port", type=click.IntRange(1, 65535), help="HTTP port. [default: that of FILE, else 8000]")
 def command(file: Path, port: int | None) -> None:
     """Serve FILE on this machine, on loopback, over Serve's fast data path, until Ctrl-C."""
     raise SystemExit(run_file(file, port))

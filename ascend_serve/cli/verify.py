@@ -9,6 +9,7 @@ import orjson
 
 from ascend_serve import env
 from ascend_serve.artifacts.store import Store
+from ascend_serve.cli.options import atc_option, set_option, store_option
 from ascend_serve.cli.rows import print_rows
 from ascend_serve.compiling.parameters import read_settings
 from ascend_serve.compiling.recipes import load_recipe
@@ -38,20 +39,11 @@ def _gear(text: str) -> Gear:
 
 @click.command(name="verify")
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Value of a recipe's parameter.",
-)
-@click.option("--soc", help="Compile for this SoC. [default: the device's own]")
-@click.option(
-    "--store",
-    help="Folder or URL of the artifact store. [default: $ASCEND_SERVE_STORE, else ~/.cache/ascend_serve/artifacts]",
-)
+@set_option
+@click.option("--soc", metavar="SOC", help="SoC to compile for. [default: the device's own]")
+@store_option
 @click.option("--om", type=click.Path(path_type=Path), help="Compare this file, and compile nothing.")
-@click.option("--atc", help="The atc to compile with. [default: $ASCEND_SERVE_ATC, else searched for]")
+@atc_option
 @click.option(
     "--inputs",
     type=click.Path(path_type=Path),
@@ -73,7 +65,9 @@ def _gear(text: str) -> Gear:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(
-    "--bisect", is_flag=True, help="When a bound is passed, look for the first operator that departs."
+    "--bisect",
+    is_flag=True,
+    help="When a bound is passed, look for the first operator whose results depart; each step is a build.",
 )
 def command(
     recipe: Path,
@@ -101,7 +95,7 @@ def command(
     if om is not None:
         found = verify(wanted, om, tolerance=tolerance, inputs=inputs, gears=gears)
     else:
-        place = Store(store or env.store_url())
+        place = Store.lasting(store or env.store_url())
         found = verify_target(wanted, target, place, tolerance=tolerance, inputs=inputs, gears=gears, atc=atc)
     if not as_json:
         _show(found)

@@ -40,6 +40,11 @@ _BATCH = "batch"
 _SPACE_AXES = {"NCHW": (2, 3), "NHWC": (1, 2)}
 _LINE = 108
 
+_KINDS = (
+    "an ONNX file (.onnx), a frozen TensorFlow graph (.pb), a SavedModel's folder, a Caffe network (.prototxt) or a "
+    "MindSpore model (.air)"
+)
+
 _EXPLAINED = {
     "name": "Name of the model; it is written into the .om.",
     "source": "The model, relative to this file's folder.",
@@ -111,18 +116,24 @@ def propose(
         name: of the model; None takes the file's.
 
     Raises:
-        ConfigError: the model cannot be read, an input has no rank, or a target is unknown.
-        OSError: the file is not there or cannot be read.
+        ConfigError: the model is not there or is none, an input has no rank, or a target is unknown.
+        OSError: the file cannot be read.
     """
+    if not model.exists():
+        raise ConfigError(f"there is no model {model}: give {_KINDS}")
     place = (folder or Path.cwd()).absolute()
     head: dict[str, Any] = {
-        "name": name or _fit_name(model.absolute().stem),
+        "name": name or model_name(model),
         "source": os.path.relpath(model.absolute(), place),
     }
     if model.suffix.lower() == ".prototxt":
         head["weight"] = os.path.relpath(model.absolute().with_suffix(".caffemodel"), place)
     tail: dict[str, Any] = {"precision": "fp16", "targets": list(targets)}
     framework = CompileRecipe.parse(head).framework_of()
+    if framework == "saved_model" and not (model / "saved_model.pb").is_file():
+        raise ConfigError(
+            f"{model} is no SavedModel, being no folder with saved_model.pb in it: give {_KINDS}"
+        )
     layout = "NHWC" if framework in ("tensorflow", "saved_model") else "NCHW"
     if framework == "onnx":
         inputs = [_of_onnx(value) for value in read_onnx(model).inputs]
@@ -136,7 +147,7 @@ def propose(
     candidates = list(_candidates(inputs, layout))
     tried: tuple[str, ...] = ()
     for shapes in candidates if framework == "onnx" else ():
-        errors = _errors(_assembled(head, shapes, tail).settings, place)
+        errors = _errors(_assembled(head, shapes, tail).settings, model)
         if not errors:
             return _assembled(head, shapes, tail, tuple(f"Gears were tried: {text}." for text in tried))
         tried = tried or errors
@@ -144,8 +155,9 @@ def propose(
     return _assembled(head, shapes, tail, tuple(f"To be solved first: {text}" for text in tried))
 
 
-def _errors(settings: dict[str, Any], place: Path) -> tuple[str, ...]:
-    recipe = CompileRecipe.parse(settings | {"source": str(place / settings["source"])})
+def _errors(settings: dict[str, Any], model: Path) -> tuple[str, ...]:
+    # Not by way of the recipe's folder, which may have to be made yet.
+    recipe = CompileRecipe.parse(settings | {"source": str(model.absolute())})
     return tuple(finding.text for finding in preflight(recipe).errors)
 
 
@@ -157,8 +169,9 @@ def _assembled(
     return Proposal(settings, _EXPLAINED | shapes.comments, (*notes, *shapes.notes))
 
 
-def _fit_name(stem: str) -> str:
-    fit = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).lstrip("_-")[:64]
+def model_name(model: Path) -> str:
+    """A name for a model, made from that of its file so that a recipe may have it."""
+    fit = re.sub(r"[^A-Za-z0-9_-]+", "_", model.absolute().stem).lstrip("_-")[:64]
     return fit or "model"
 
 

@@ -34,7 +34,10 @@ def load_recipe(path: Path, given: Mapping[str, str] | None = None) -> CompileRe
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read the recipe {path}: {reason}") from error
+        raise ConfigError(
+            f"cannot read the recipe {path}: {reason}: give the path of a YAML file, such as "
+            "`ascend-serve init-recipe` writes"
+        ) from error
     return anchored(parse_recipe(text, str(path), given), path.absolute().parent)
 
 

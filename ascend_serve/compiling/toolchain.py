@@ -9,12 +9,12 @@ import re
 import shutil
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ascend_serve import env
 from ascend_serve.compiling.process import run
+from ascend_serve.compiling.scratch import scratch
 from ascend_serve.errors import CompileError, ToolchainMismatch, ToolMissing
 from ascend_serve.spec.toolchain import CANN, Toolchain
 
@@ -92,9 +92,9 @@ def fingerprint(atc: Path) -> str:
 @functools.cache
 def _fingerprint(atc: Path, _mtime_ns: int) -> str:
     digest = hashlib.sha256()
-    with tempfile.TemporaryDirectory(prefix="ascend-serve-") as scratch:
-        log = Path(scratch) / "help.txt"
-        status = run([str(atc), "--help"], cwd=Path(scratch), log=log, timeout_s=_HELP_TIMEOUT_S)
+    with scratch() as folder:
+        log = folder / "help.txt"
+        status = run([str(atc), "--help"], cwd=folder, log=log, timeout_s=_HELP_TIMEOUT_S)
         output = log.read_bytes()
     if status != 0:
         fate = "did not end in time" if status is None else f"ended with status {status}"

@@ -98,7 +98,7 @@ def _served(args: AppConfig) -> Served:
         artifacts = _ready_made(args.om, args)
         remedy = "Give an .om for it in args.om"
     else:
-        store = Store(args.store or env.store_url())
+        store = Store.lasting(args.store or env.store_url())
         artifacts = _from_recipe(args, store)
         remedy = f"Compile it: {_compile_command(args, 'SOC', store)}, then deploy again"
     specs = [artifact.spec for artifact in artifacts.values()]

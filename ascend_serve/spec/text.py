@@ -1,4 +1,4 @@
-"""One helper for error messages: the nearest known word."""
+"""Words for people: the nearest known word in error messages, and sizes."""
 
 from __future__ import annotations
 
@@ -13,3 +13,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(words)}" if words else ""
+
+
+def shown_size(size_bytes: int) -> str:
+    """Bytes for people: `1.5 MiB`."""
+    size, units = float(size_bytes), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"

@@ -17,7 +17,6 @@ What to know when reading an answer (as users of CANN's own msaccucmp do):
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 
 from ascend_serve.artifacts.store import Store
 from ascend_serve.compiling.build import compile_target
+from ascend_serve.compiling.scratch import scratch
 from ascend_serve.errors import ConfigError
 from ascend_serve.runtime.trial import Gear
 from ascend_serve.spec.recipe import CompileRecipe
@@ -141,14 +141,14 @@ def find_departure(
             f"recipe '{recipe.name}' compiles a frozen graph, and tensors are given out by copies of ONNX "
             "models: search with `saved_model: onnx`"
         )
-    with tempfile.TemporaryDirectory(prefix="ascend-serve-") as folder:
-        graph = OnnxGraph(onnx_source(recipe, Path(folder)))
+    with scratch() as folder:
+        graph = OnnxGraph(onnx_source(recipe, folder))
         tensor = graph.tensor_of(output)
         if tensor is None or graph.node_of(tensor) is None:
             raise ConfigError(f"output '{output}' is made by no operator of {graph.path}")
         given = tolerance or recipe.verify or Tolerance()
         data = inputs or (Path(given.inputs) if given.inputs else None)
-        search = _Search(recipe, soc, gear, graph, Path(folder), _within(given), data, atc)
+        search = _Search(recipe, soc, gear, graph, folder, _within(given), data, atc)
         return search.find(tensor, say)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ascend_serve.compiling.saved_model import convert
+from ascend_serve.compiling.scratch import scratch
 from ascend_serve.errors import ConfigError
 from ascend_serve.spec.recipe import CompileRecipe
 from ascend_serve.verifying.onnx_graph import OnnxGraph
@@ -82,7 +82,7 @@ class Reference:
         with ExitStack() as stack:
             path = graph.path
             if also or changed:
-                path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "reference.onnx"
+                path = stack.enter_context(scratch()) / "reference.onnx"
                 graph.copy(path, also=also, shapes=changed)
             self._session = _session(path)
             self._stack = stack.pop_all()

@@ -25,7 +25,7 @@ _ELISION = "..."
 
 _CHANGING = (
     (re.compile(r"[^\s'\"]*/artifacts/\S+"), "STORE"),
-    (re.compile(r"/tmp/ascend-serve-\w+"), "SCRATCH"),
+    (re.compile(r"/tmp/ascend-serve-[\w-]+"), "SCRATCH"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.+]+"), "TIME"),
     (re.compile(r"\b[0-9a-f]{12,64}\b"), "KEY"),
     # Figures, of whichever machine: that they are good enough is said beside them, in words.

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import ray
 
 from tests.serve.pages import LIMIT_S, blocks, fresh_user, run_block, shows
 from tests.serve.tools import ROOT
@@ -23,10 +24,12 @@ PICTURES = sorted((ROOT / "examples/digits/images").glob("*.png"))
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_what_happens(page: str) -> None:
+def test_a_page_shows_what_happens(ray_cluster: None, page: str) -> None:
     code = [block for block in blocks(page) if block.run]
     assert code, f"{page} has nothing to run"
     with fresh_user() as (root, environment):
+        # A Ray of its own for each command that compiles would take most of the time.
+        environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         for block in code:
             printed = run_block(block, root, environment)
             if block.shown is not None:

@@ -117,3 +117,29 @@ def run_python(code, *arguments):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def interrupted_at(modules, step, act):
+    """Run `act` and interrupt it at a step that it takes in the code of `modules`; False when it took fewer."""
+    files, taken = {module.__file__ for module in modules}, 0
+
+    def trace(frame, event, _):
+        nonlocal taken
+        if frame.f_code.co_filename not in files:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            taken += 1
+            if taken == step:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return taken >= step

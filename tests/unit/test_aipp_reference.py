@@ -105,7 +105,7 @@ def cases(draw: st.DrawFn) -> tuple[Aipp, Shape, str, int]:
 
 
 @given(cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_reference_is_what_the_card_does(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[Aipp, Shape, str, int]
 ) -> None:

@@ -4,14 +4,16 @@ import json
 import runpy
 from pathlib import Path
 
+import fsspec
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from ascend_serve.artifacts.store import Failure, Store
-from ascend_serve.cli.amounts import age, shown_size, size
+from ascend_serve.cli.amounts import age, size
 from ascend_serve.cli.artifacts import command
 from ascend_serve.errors import ConfigError
+from ascend_serve.spec.text import shown_size
 
 pytestmark = pytest.mark.unit
 
@@ -58,6 +60,35 @@ def test_ls_shows_a_line_each_the_newest_first(run, filled):
     assert lines[1].startswith("cd1111111111  net   Ascend910B3  tools 1")
     assert lines[1].endswith("image 224x224, 448x448")
     assert lines[2].startswith("ab0000000000  net   Ascend310P3  tools 1    21 B")
+
+
+def test_ls_has_one_order_for_what_is_of_the_same_time(run, filled, tmp_path):
+    files = model_files(tmp_path / "more")
+    for key, name, soc in (
+        ("ef" * 32, "net", "Ascend310P3"),
+        ("aa" * 32, "net", "Ascend310"),
+        ("zz" * 32, "a", "S"),
+    ):
+        filled.publish(files, manifest_of(files, key, name=name, soc=soc))
+    assert [line[:2] for line in run("ls").stdout.splitlines()[1:]] == ["cd", "zz", "aa", "ab", "ef"]
+
+
+def test_ls_tells_a_store_that_is_not_there_from_an_empty_answer(run, store, filled, tmp_path):
+    assert run("ls", "--name", "other").stderr == ""
+    for url in (str(tmp_path / "nowhere"), f"elsewhere://{tmp_path}/nowhere"):
+        result = CliRunner().invoke(command, ["--store", url, "ls"], catch_exceptions=False)
+        assert result.stderr == f"note: there is no store at {url} yet\n"
+        assert (result.exit_code, result.stdout.split()[:2]) == (0, ["key", "name"])
+
+
+def test_a_store_that_ends_with_the_command_is_refused(run, filled):
+    for arguments in (("push", "memory://x", "--all"), ("pull", "simplecache::memory://x", "--all")):
+        with pytest.raises(
+            ConfigError, match=r"memory://x lives in the memory of one process.* give a folder"
+        ):
+            run(*arguments)
+    with pytest.raises(ConfigError, match="lives in the memory"):
+        CliRunner().invoke(command, ["--store", "memory://x", "ls"], catch_exceptions=False)
 
 
 def test_ls_filters_and_speaks_json(run, filled):
@@ -107,6 +138,46 @@ def test_push_and_pull_copy_what_is_named_or_all(run, filled, tmp_path):
     for arguments in (("push", other), ("push", other, "ab0", "--all")):
         with pytest.raises(ConfigError, match="or give --all"):
             run(*arguments)
+
+
+def test_what_is_damaged_is_told_at_the_end_and_the_rest_is_copied(run, filled, tmp_path):
+    filled.get(OTHER_KEY).fetch().write_bytes(b"MODEL")
+    other = str(tmp_path / "other")
+    result = run("push", other, "--all")
+    assert result.exit_code == 1
+    assert result.stdout == "copied: ab0000000000 net@Ascend310P3\n"
+    counted, left = result.stderr.splitlines()
+    assert counted == f"1 of 2 copied to {other}, 21 B"
+    assert left.startswith("not copied: cd1111111111 net@Ascend910B3: ")
+    assert "damaged since" in left
+    assert "artifacts rm cd1111111111" in left
+
+
+def test_what_somebody_writes_to_is_told_at_the_end_and_the_rest_is_removed(filled, tmp_path, monkeypatch):
+    url = f"elsewhere://{tmp_path}/store"
+    t["age"](tmp_path / "store", 100 * 86_400)
+    elsewhere = fsspec.get_filesystem_class("elsewhere")
+    real = elsewhere.rm
+
+    def rm(self, path, **options):
+        if KEY in path:
+            raise OSError(39, "Directory not empty", path)
+        real(self, path, **options)
+
+    monkeypatch.setattr(elsewhere, "rm", rm)
+
+    def run(*arguments):
+        return CliRunner().invoke(command, ["--store", url, *arguments], catch_exceptions=False)
+
+    for arguments in (("gc", "--yes"), ("rm", KEY, OTHER_KEY)):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert OTHER_KEY[:12] in result.stdout
+        *_, left = result.stderr.splitlines()
+        assert left.startswith("not removed: ab")
+        assert f"{url}/ab/{KEY} cannot be removed while somebody writes to it: try again" in left
+        assert t["files_under"](tmp_path / "store" / "cd") == []
+        filled.publish(files := model_files(tmp_path / "again"), manifest_of(files, OTHER_KEY))
 
 
 def test_gc_shows_first_and_removes_when_told(run, filled, tmp_path):

@@ -97,6 +97,12 @@ def test_what_cannot_be_served_is_kept_with_the_reason(store, tmp_path):
     assert artifact.fetch().is_file()
 
 
+def test_a_folder_of_weights_that_is_empty_is_named(store, tmp_path):
+    om = written(tmp_path, w["gear_model"]())
+    with pytest.raises(ArtifactMissing, match=r"no file in .*none, where the weights of"):
+        import_om(store, om, companions=tmp_path / "none")
+
+
 @pytest.mark.parametrize("told_by", ["command", "graph"])
 def test_external_weights_come_along(store, tmp_path, told_by):
     om = written(tmp_path, with_external_weights(told_by))

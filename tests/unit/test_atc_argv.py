@@ -219,6 +219,11 @@ def test_each_field_sets_its_option_and_no_other(command, settings):
     before, after = argv(), argv(**settings)
     assert [argument for argument in after if argument not in before] == command.split(" ")
     assert set(before) <= set(after)
+    # The emulated atc takes each of them, within its range of values, by its own table.
+    taken = parse([argument for argument in after if not argument.startswith("--made_up")])
+    for argument in command.split(" "):
+        name, _, value = argument.removeprefix("--").partition("=")
+        assert name == "made_up" or taken[name] == value
 
 
 def test_a_recipe_that_says_little_leaves_the_rest_to_atc():

@@ -7,8 +7,11 @@ import onnx
 import pytest
 
 from ascend_serve import env
+from ascend_serve.artifacts import locks
+from ascend_serve.artifacts.locks import held_if_free
 from ascend_serve.artifacts.store import Store
-from ascend_serve.compiling.build import compile_target, prepare, run_build
+from ascend_serve.compiling import build
+from ascend_serve.compiling.build import compile_target, prepare, run_build, stored
 from ascend_serve.errors import (
     ArtifactError,
     BuildFailed,
@@ -26,6 +29,7 @@ from tests.unit.onnx_nets import network
 
 pytestmark = pytest.mark.unit
 
+interrupted_at = runpy.run_path(str(Path(__file__).with_name("store_tools.py")))["interrupted_at"]
 w = runpy.run_path(str(Path(__file__).with_name("om_writer.py")))
 SUCCESS = "echo ATC run success, welcome to the next use."
 
@@ -242,15 +246,45 @@ def test_a_gate_decides_what_is_published(recipe, store, atc):
 
 
 def test_a_build_that_is_left_gives_its_lock_back(recipe, store, atc):
-    build = prepare(recipe, "Ascend310P3", store, atc=atc())
-    steps = run_build(build, store)
+    prepared = prepare(recipe, "Ascend310P3", store, atc=atc())
+    steps = run_build(prepared, store)
     assert next(steps) == "compiling"
-    assert not store.lock(build.key).try_acquire()
+    assert not store.lock(prepared.key).try_acquire()
     steps.close()
-    again = store.lock(build.key)
+    again = store.lock(prepared.key)
     assert again.try_acquire()
     again.release()
     assert published(store) == []
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_an_interrupt_at_any_step_gives_the_lock_back(recipe, store, atc, monkeypatch):
+    """Ray cancels a task by one, in a process that lives on."""
+    prepared, step = prepare(recipe, "Ascend310P3", store, atc=atc()), 1
+
+    def building(*_):
+        yield "compiling"
+
+    monkeypatch.setattr(build, "_build", building)
+    while interrupted_at([build, locks], step, lambda: list(run_build(prepared, store, skip_preflight=True))):
+        with held_if_free(store.lock(prepared.key)) as is_free:
+            assert is_free, f"still held after an interrupt at step {step}"
+        step += 1
+    assert step > 100
+
+
+@pytest.mark.parametrize("damage", [lambda om: om.write_bytes(om.read_bytes()[:-1]), Path.unlink])
+def test_what_is_cut_off_or_gone_in_the_store_is_built_again(recipe, store, atc, damage):
+    program = atc()
+    first = compile_target(recipe, "Ascend310P3", store, atc=program)
+    whole = first.fetch().read_bytes()
+    damage(first.fetch())
+    prepared = prepare(recipe, "Ascend310P3", store, atc=program)
+    assert stored(prepared, store) is None
+    again = compile_target(recipe, "Ascend310P3", store, atc=program)
+    assert atc.runs() == 2
+    assert stored(prepared, store) == again
+    assert again.fetch().read_bytes() == whole
 
 
 def test_the_time_limit_ends_a_build(recipe, store, atc):

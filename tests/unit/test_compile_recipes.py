@@ -47,6 +47,11 @@ def test_a_value_too_long_for_a_path_stays_as_it_is(tmp_path):
         ("name: net\nsource: s\ngaers: [1]\n", "did you mean 'gears'"),
         ("name: !!python/object:os.system x\n", "could not determine a constructor"),
         ("name: \0\n", "special characters"),
+        ("name: 2024-13-45\n", "month must be in 1..12"),
+        (f"gears: [{'9' * 5000}]\n", "integer string conversion"),
+        (f"gears: {'[' * 5000}{']' * 5000}\n", "nested too deep"),
+        ("{[a]: 1}\n", "line 1: found unhashable key"),
+        ("? {a: b}\n: c\n", "line 1: found unhashable key"),
     ],
 )
 def test_bad_yaml_is_one_line_with_the_cause(text, says):

@@ -347,7 +347,7 @@ def cases(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[int, int], int, int]:
     return config, (tall, wide), draw(st.integers(1, made)), draw(st.integers(0, 99))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_any_sound_configuration(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[dict[str, Any], tuple[int, int], int, int]

@@ -50,7 +50,7 @@ def encoder() -> tuple[ModuleType, Run]:
     return run, runner(make_model.make())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), size=st.sampled_from([(192, 256), (256, 320), (128, 384)]))
 def test_the_detector_finds_what_is_there_and_nothing_else(
     detector: tuple[ModuleType, Run], seed: int, size: tuple[int, int]
@@ -88,7 +88,7 @@ def test_overlap(detector: tuple[ModuleType, Run], one: Any, other: Any, part: f
     assert detector[0].overlap(one, other) == pytest.approx(part)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sentence=st.lists(st.integers(1, 1999), min_size=1, max_size=16),
     rows=st.integers(1, 4),

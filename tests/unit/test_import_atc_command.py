@@ -1,5 +1,7 @@
 """`ascend-serve import-atc`, one behaviour each."""
 
+import re
+
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -99,6 +101,33 @@ def test_a_folder_takes_a_file_for_each_name(run, tmp_path):
 def test_several_recipes_do_not_go_into_one_file(run, tmp_path):
     with pytest.raises(ConfigError, match="2 recipes and one file"):
         run("--output", tmp_path / "net.yaml", "-", text=f"{_LINE}\n{_LINE}\n")
+
+
+def test_a_folder_that_is_not_there_is_made(run, tmp_path):
+    run("--output", f"{tmp_path}/recipes/", "--", *_ARGV)
+    run("--output", tmp_path / "more/of/them.yaml", "--", *_ARGV)
+    assert (tmp_path / "recipes/net.yaml").is_file()
+    assert (tmp_path / "more/of/them.yaml").is_file()
+
+
+def test_a_file_that_cannot_be_read_is_named_with_what_to_give(run, tmp_path):
+    for words in ([tmp_path / "gone.sh"], [tmp_path]):
+        with pytest.raises(ConfigError, match=rf"cannot read {words[0]}: .*: give a file that holds"):
+            run(*words)
+
+
+@pytest.mark.parametrize("dashes", [["--"], []])
+def test_a_mistyped_option_is_not_atcs(run, dashes):
+    result = run("--outptu", "net.yaml", *dashes, *_ARGV)
+    assert result.exit_code == 2
+    assert "No such option '--outptu'" in result.stderr
+    assert re.search(r"behind `atc`\. .*Did you mean.* .--output.", result.stderr)
+
+
+def test_atcs_options_without_atc_are_refused_with_the_way_out(run):
+    result = run(*_ARGV[1:])
+    assert result.exit_code == 2
+    assert "ATC's own options stand behind `--`" in result.stderr
 
 
 def test_options_may_stand_behind_the_files_name(tmp_path):

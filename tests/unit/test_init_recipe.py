@@ -1,3 +1,4 @@
+import re
 import struct
 import tempfile
 from pathlib import Path
@@ -124,7 +125,7 @@ def test_targets_and_name_are_taken(tmp_path):
         propose(path, ["Ascend310P9"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_every_proposal_passes_preflight(data):
     channels, side = data.draw(st.integers(1, 4)), data.draw(st.integers(4, 9))
@@ -239,6 +240,37 @@ def test_the_command_writes_a_file_once(tmp_path):
     assert "--force" in str(again.exception)
     assert CliRunner().invoke(command, [*arguments, "--force", "--soc", "Ascend310P3"]).exit_code == 0
     assert load_recipe(tmp_path / "recipes" / "net.yaml").targets == ("Ascend310P3",)
+
+
+def test_a_folder_takes_a_file_named_after_the_model(tmp_path):
+    saved(tmp_path, CHAIN)
+    result = CliRunner().invoke(command, [str(tmp_path / "net.onnx"), "--output", f"{tmp_path}/new/recipes/"])
+    assert result.exit_code == 0
+    written = tmp_path / "new/recipes/net.yaml"
+    assert f"wrote {written}" in result.stderr
+    recipe = load_recipe(written)
+    assert recipe.gears
+    assert not preflight(recipe).findings
+
+
+def test_what_cannot_be_written_is_named_with_the_way_out(tmp_path):
+    saved(tmp_path, CHAIN)
+    (tmp_path / "plain").touch()
+    result = CliRunner().invoke(command, [str(tmp_path / "net.onnx"), "--output", f"{tmp_path}/plain/r.yaml"])
+    assert isinstance(result.exception, ConfigError)
+    assert re.search(r"cannot write .*/plain/r.yaml: .*: give another --output", str(result.exception))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("gone.onnx", r"there is no model .*gone\.onnx: give an ONNX file"),
+        (".", "being no folder with saved_model.pb in it: give an ONNX"),
+    ],
+)
+def test_what_is_no_model_is_refused_with_what_to_give(tmp_path, model, says):
+    with pytest.raises(ConfigError, match=says):
+        propose(tmp_path / model)
 
 
 def test_the_command_prints_the_recipe(tmp_path, monkeypatch):

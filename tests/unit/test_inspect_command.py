@@ -82,8 +82,8 @@ def test_two_files_that_are_the_same_are_status_0(inspect):
     [
         (["page.om"], "page.om: no offline model: it is a web page"),
         (["a.om", "page.om"], "page.om: no offline model"),
-        (["missing.om"], "missing.om"),
-        (["."], "directory"),
+        (["missing.om"], "cannot read missing.om: No such file or directory: give the path of an .om file"),
+        (["a.om", "."], "cannot read .: Is a directory: give"),
         (["a.om", "--soc=Ascend310P"], "unknown SoC 'Ascend310P'"),
     ],
 )

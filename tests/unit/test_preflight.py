@@ -64,7 +64,7 @@ def test_a_source_that_is_no_model(tmp_path, content, code, says):
     assert says in texts(found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_damaged_model_is_found_wanting_or_taken_but_never_raises(data):
     content = bytearray(network(data.draw(st.sampled_from([CHAIN, FROZEN]))).SerializeToString())

@@ -180,7 +180,7 @@ def _features(nodes, weights, channels, side, name):
     return int(session.run(None, {"image": np.zeros((1, channels, side, side), np.float32)})[0].size)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_shapes_are_those_of_a_run(data):
     channels, side = data.draw(st.integers(1, 4)), data.draw(st.integers(4, 9))
@@ -201,7 +201,7 @@ def test_shapes_are_those_of_a_run(data):
         assert gear.input_bytes == feed.nbytes
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_frozen_batch_is_an_error_exactly_when_a_run_fails(data):
     channels, side = data.draw(st.integers(1, 4)), data.draw(st.integers(4, 9))

@@ -135,6 +135,49 @@ def test_a_damaged_original_is_never_handed_out(tmp_path, files, kind, damage):
         artifact.fetch()
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"mode"), Path.unlink])
+@pytest.mark.parametrize("kind", ["folder", "elsewhere"])
+@pytest.mark.parametrize("again", [b"model", b"other"])
+def test_what_is_cut_off_or_gone_counts_as_absent_and_is_replaced(
+    tmp_path, files, kind, damage, again, caplog
+):
+    url = str(tmp_path / "store") if kind == "folder" else f"elsewhere://{tmp_path}/store"
+    store = Store(url, Cache(tmp_path / "cache", 1 << 20))
+    artifact = store.publish(files, manifest_of(files))
+    assert store.get_whole(KEY) == artifact
+    damage(Path(artifact.location.removeprefix("elsewhere://")))
+    assert store.get(KEY) == artifact
+    assert store.get_whole(KEY) is None
+    assert f"{artifact.location} is taken for absent" in caplog.text
+    others = model_files(tmp_path / "again", again)
+    replaced = store.publish(others, manifest_of(others, created="later"))
+    assert replaced.manifest.created == "later"
+    assert store.get_whole(KEY) == replaced
+    assert replaced.fetch().read_bytes() == again
+
+
+def test_damage_that_changes_no_size_is_found_when_it_is_fetched(folder_store, files):
+    artifact = folder_store.publish(files, manifest_of(files))
+    Path(artifact.location).write_bytes(b"MODEL")
+    assert folder_store.get_whole(KEY) == artifact
+    with pytest.raises(ArtifactError, match=f"artifacts rm {KEY[:12]}"):
+        artifact.fetch()
+
+
+def test_a_store_that_lasts_is_none_of_one_process(tmp_path):
+    for url in ("memory://a", "simplecache::memory://a"):
+        with pytest.raises(ConfigError, match="lives in the memory of one process"):
+            Store.lasting(url)
+    assert Store.lasting(f"elsewhere://{tmp_path}/a").url == f"elsewhere://{tmp_path}/a"
+    assert Store.lasting(tmp_path / "memory").url == str(tmp_path / "memory")
+
+
+def test_a_store_exists_once_something_is_in_it(store, files):
+    assert not store.exists()
+    store.publish(files, manifest_of(files))
+    assert store.exists()
+
+
 def test_a_damaged_manifest_is_named_and_can_be_removed(folder_store, files, caplog):
     artifact = folder_store.publish(files, manifest_of(files))
     kept = model_files(Path(files["net.om"]).parent / "kept", b"kept")
@@ -239,16 +282,34 @@ def test_knowledge_banks_are_kept_whole_and_replaced(store, tmp_path):
         store.keep_bank("bank1", tmp_path / "nothing")
 
 
-def test_a_damaged_bank_is_named(folder_store, tmp_path):
+def test_a_damaged_bank_is_named_and_can_be_removed(folder_store, tmp_path):
+    key = "ba" * 32
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned/a").write_text("1")
+    bank = folder_store.keep_bank(key, tmp_path / "tuned")
+    (bank.fetch() / "a").write_text("2")
+    with pytest.raises(
+        ArtifactError, match=f"damaged since; run .*artifacts rm {key}` .*tune the model again"
+    ):
+        bank.fetch()
+    (Path(folder_store.url) / f"banks/{key}/bank.json").write_text("[]")
+    with pytest.raises(ArtifactError, match=rf"bank\.json is damaged.*artifacts rm {key}.*tune"):
+        folder_store.bank(key)
+    folder_store.remove(key)
+    assert folder_store.bank(key) is None
+    assert t["files_under"](folder_store.url) == []
+
+
+def test_a_bank_that_is_cut_off_counts_as_absent_and_is_replaced(folder_store, tmp_path, caplog):
     (tmp_path / "tuned").mkdir()
     (tmp_path / "tuned/a").write_text("1")
     bank = folder_store.keep_bank("bank1", tmp_path / "tuned")
-    (bank.fetch() / "a").write_text("2")
-    with pytest.raises(ArtifactError, match="damaged since; tune the model again"):
-        bank.fetch()
-    (Path(folder_store.url) / "banks/bank1/bank.json").write_text("[]")
-    with pytest.raises(ArtifactError, match=r"bank\.json is damaged.*tune"):
-        folder_store.bank("bank1")
+    (bank.fetch() / "a").write_text("")
+    assert folder_store.bank("bank1") is None
+    assert "banks/bank1 is taken for absent" in caplog.text
+    folder_store.keep_bank("bank1", tmp_path / "tuned")
+    assert folder_store.bank("bank1") == bank
+    assert (bank.fetch() / "a").read_text() == "1"
 
 
 def test_a_store_is_a_folder_or_a_url(tmp_path, monkeypatch):

@@ -88,6 +88,13 @@ def test_a_push_that_broke_off_goes_on_file_by_file(folder, remote, monkeypatch)
     assert remote.get(OTHER_KEY).fetch().read_bytes() == b"two"
 
 
+def test_a_copy_that_is_cut_off_there_is_copied_again(folder, remote):
+    folder.copy_to(remote, [KEY])
+    Path(remote.get(KEY).location.removeprefix("elsewhere://")).write_bytes(b"on")
+    assert folder.copy_to(remote, [KEY]) == [folder.get(KEY).manifest]
+    assert remote.get(KEY).fetch().read_bytes() == b"one"
+
+
 def test_a_damaged_artifact_is_not_copied(folder, remote):
     folder.get(KEY).fetch().write_bytes(b"ONE")
     with pytest.raises(ArtifactError, match="damaged since"):

@@ -1,10 +1,12 @@
 """What a store no longer needs, and what it never gives away."""
 
+import errno
 import os
 import runpy
 import time
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from ascend_serve.artifacts.cache import Cache
@@ -168,3 +170,38 @@ def test_a_time_in_the_future_is_young(store, tmp_path):
     for path in (tmp_path / "store").rglob("*"):
         os.utime(path, (ahead, ahead))
     assert store.collect_garbage(older_than_s=0) == []
+
+
+@pytest.fixture(params=[errno.ENOTEMPTY, errno.EISDIR])
+def racing(request, tmp_path, monkeypatch):
+    """A filesystem that has folders, in one of which a publisher writes whenever it is removed; two old artifacts."""
+    store = Store(f"elsewhere://{tmp_path}/store", Cache(tmp_path / "cache", 1 << 20))
+    for key in (KEY, OTHER_KEY):
+        put(store, tmp_path, key, days=40)
+    elsewhere = fsspec.get_filesystem_class("elsewhere")
+    real = elsewhere.rm
+
+    def rm(self, path, **options):
+        if path.endswith(f"/ab/{KEY}"):
+            raise OSError(request.param, os.strerror(request.param), path)
+        real(self, path, **options)
+
+    monkeypatch.setattr(elsewhere, "rm", rm)
+    return store
+
+
+def test_what_cannot_be_removed_is_told_and_does_not_hold_up_the_rest(racing):
+    told = []
+    removed = racing.collect_garbage(
+        older_than_s=30 * DAY_S, refused=lambda thing, error: told.append((thing.key, str(error)))
+    )
+    assert what(removed) == [("artifact", OTHER_KEY)]
+    ((key, error),) = told
+    assert key == KEY
+    assert f"{racing.url}/ab/{KEY} cannot be removed while somebody writes to it: try again" in error
+
+
+def test_what_cannot_be_removed_is_raised_when_the_rest_is_done(racing):
+    with pytest.raises(OSError, match="while somebody writes to it: try again"):
+        racing.collect_garbage(older_than_s=30 * DAY_S)
+    assert racing.get(OTHER_KEY) is None

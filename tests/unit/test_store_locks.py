@@ -3,6 +3,7 @@
 import json
 import runpy
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from ascend_serve.artifacts import locks
 from ascend_serve.artifacts.cache import Cache
-from ascend_serve.artifacts.locks import LEASE_S, FileLock, Lease, held
+from ascend_serve.artifacts.locks import LEASE_S, FileLock, Lease, held, held_if_free
 from ascend_serve.artifacts.store import Store
 
 pytestmark = pytest.mark.unit
@@ -189,3 +190,65 @@ def test_a_lease_renews_itself(objects, monkeypatch):
     assert objects["a"] != first
     lease.release()
     assert objects == {}
+
+
+def hold(lock):
+    with held(lock):
+        pass
+
+
+def hold_if_free(lock):
+    with held_if_free(lock) as is_held:
+        assert is_held
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("use", [hold, hold_if_free])
+def test_an_interrupt_at_any_step_leaves_no_file_lock(tmp_path, use):
+    path, step = tmp_path / "a.lock", 1
+    while t["interrupted_at"]([locks], step, lambda: use(FileLock(path))):
+        next_one = FileLock(path)
+        assert next_one.try_acquire(), f"still held after an interrupt at step {step}"
+        next_one.release()
+        step += 1
+    assert step > 50
+
+
+@pytest.mark.parametrize("use", [hold, hold_if_free])
+def test_an_interrupt_at_any_step_leaves_no_lease_that_is_renewed(objects, clock, use, monkeypatch):
+    monkeypatch.setattr(locks, "_RENEW_S", 0.001)
+    step = 1
+    while t["interrupted_at"]([locks], step, lambda: use(Lease(objects, "a", clock=clock))):
+        renewing = [thread for thread in threading.enumerate() if thread.name == "lease a"]
+        if "a" in objects:  # it was interrupted while it was given back: nobody renews it
+            del objects["a"]
+        for thread in renewing:
+            thread.join(20)
+            assert not thread.is_alive(), f"renewed after an interrupt at step {step}"
+        step += 1
+    assert step > 50
+
+
+def test_a_lease_that_nobody_refers_to_is_not_renewed(objects, monkeypatch):
+    monkeypatch.setattr(locks, "_RENEW_S", 0.001)
+    assert Lease(objects, "forgotten").try_acquire()
+    for thread in threading.enumerate():
+        if thread.name == "lease forgotten":
+            thread.join(20)
+            assert not thread.is_alive()
+    assert "forgotten" in objects  # until it is broken
+
+
+def test_a_lock_that_was_never_taken_gives_nothing_back(objects, clock, tmp_path):
+    for holder, other in (
+        (FileLock(tmp_path / "a"), FileLock(tmp_path / "a")),
+        (Lease(objects, "a", clock=clock), Lease(objects, "a", clock=clock)),
+    ):
+        with held(holder):
+            with held_if_free(other) as is_held:
+                assert not is_held
+            other.release()
+            with held_if_free(other) as is_held:
+                assert not is_held
+        with held_if_free(other) as is_held:
+            assert is_held

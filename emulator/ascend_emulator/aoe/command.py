@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -18,18 +17,12 @@ from importlib.metadata import version
 from ascend_emulator.aoe import job
 from ascend_emulator.aoe.options import EXAMPLE, GROUPS, LETTERS, OPTIONS
 from ascend_emulator.atc import compile_time
-from ascend_emulator.atc.command import DISTRIBUTION, FAILED, UNRECORDED, layout_of, refuse_beside_cann
-from ascend_emulator.atc.errors import AtcError, Layout
+from ascend_emulator.atc.command import DISTRIBUTION
+from ascend_emulator.atc.console import Ending, ended, refuse_beside_cann
 from ascend_emulator.atc.modes import Tool
-from ascend_emulator.atc.options import CommandLineError, HelpWanted, parse, usage
+from ascend_emulator.atc.options import HelpWanted, parse, usage
 
 FAILURE = "[Aoe]Aoe process failed, Try 'aoe --help' for more information"
-
-
-def _fail(report: str) -> int:
-    print(FAILURE)
-    print(report, flush=True)
-    return FAILED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,28 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given_arguments = sys.argv[1:] if arguments is None else list(arguments)
     began = time.monotonic()
-    layout = Layout.CANN_8_5
-    try:
-        layout = layout_of(os.environ)
-        given = parse(given_arguments, OPTIONS, LETTERS)
+
+    def work() -> None:
+        try:
+            given = parse(given_arguments, OPTIONS, LETTERS)
+        except HelpWanted:
+            print(usage(version(DISTRIBUTION), EXAMPLE, GROUPS), end="")
+            return
         refuse_beside_cann(os.environ, "aoe")
         duration = compile_time.parse(os.environ.get(compile_time.VARIABLE, ""))
         plan = job.plan(given, os.environ, datetime.now())
         tool = Tool(" ".join([sys.argv[0], *given_arguments]), version(DISTRIBUTION), began, duration)
-        warnings = job.run(plan, tool)
-    except HelpWanted:
-        print(usage(version(DISTRIBUTION), EXAMPLE, GROUPS), end="")
-        return 0
-    except CommandLineError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        return _fail(UNRECORDED)
-    except AtcError as error:
-        return _fail(error.report(datetime.now(), layout))
-    except Exception as error:  # noqa: BLE001 - a model can be broken in more ways than are foreseen; all of them are told
-        traceback.print_exc()
-        return _fail(AtcError("E19999", f"{type(error).__name__}: {error}").report(datetime.now(), layout))
-    for warning in warnings:
-        print(warning)
-    print(f"[Aoe]<{plan.name}> Tuning process finished.")
-    print(f"[Aoe]Aoe process finished,cost time {time.monotonic() - began:.0f}s.", flush=True)
-    return 0
+        for warning in job.run(plan, tool):
+            print(warning)
+        print(f"[Aoe]<{plan.name}> Tuning process finished.")
+        print(f"[Aoe]Aoe process finished,cost time {time.monotonic() - began:.0f}s.")
+
+    return ended(work, Ending(FAILURE))

@@ -13,7 +13,6 @@ divides by 8. Its weights are set by hand and not trained, so that what it has t
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -161,15 +160,11 @@ def make() -> onnx.ModelProto:
 
 
 def main() -> None:
-    """Write `detector.onnx`."""
-    parser = argparse.ArgumentParser(description="Write detector.onnx.")
-    parser.add_argument(
-        "--out", type=Path, default=HERE / "build", help="folder (default: build/ beside this file)"
-    )
-    out: Path = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    onnx.save(make(), out / "detector.onnx")
-    print(f"wrote {out.name}/detector.onnx")
+    """Write `build/detector.onnx` beside this file."""
+    path = HERE / "build/detector.onnx"
+    path.parent.mkdir(exist_ok=True)
+    onnx.save(make(), path)
+    print(f"wrote {path.relative_to(HERE)}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ the mask adds to scores is -10,000 and not -1e9, which is minus infinity in half
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -166,15 +165,11 @@ def make() -> onnx.ModelProto:
 
 
 def main() -> None:
-    """Write `encoder.onnx`."""
-    parser = argparse.ArgumentParser(description="Write encoder.onnx.")
-    parser.add_argument(
-        "--out", type=Path, default=HERE / "build", help="folder (default: build/ beside this file)"
-    )
-    out: Path = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    onnx.save(make(), out / "encoder.onnx")
-    print(f"wrote {out.name}/encoder.onnx")
+    """Write `build/encoder.onnx` beside this file."""
+    path = HERE / "build/encoder.onnx"
+    path.parent.mkdir(exist_ok=True)
+    onnx.save(make(), path)
+    print(f"wrote {path.relative_to(HERE)}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""The command itself: what is no verb, and what goes wrong in one."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ascend_serve import cli
+from ascend_serve.cli import main
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("complie", "compile"), ("init_recipe", "init-recipe")])
+def test_a_mistyped_verb_names_the_nearest(typed, meant):
+    result = CliRunner().invoke(main, [typed])
+    assert result.exit_code == 2
+    assert f"there is no command '{typed}'; did you mean '{meant}'?" in result.stderr
+
+
+def test_a_word_near_no_verb_gets_them_all():
+    stderr = CliRunner().invoke(main, ["xyz"]).stderr
+    assert "there is no command 'xyz'; known: artifacts, " in stderr
+
+
+def test_a_mistyped_option_names_the_nearest():
+    result = CliRunner().invoke(main, ["inspect", "a.om", "--sco", "Ascend310P3"])
+    assert result.exit_code == 2
+    assert "'--soc'" in result.stderr
+
+
+def test_an_error_of_the_system_is_told_with_its_file_first(monkeypatch):
+    @click.command()
+    def fails() -> None:
+        Path("/no/such/file").read_text()
+
+    monkeypatch.setattr(cli._Verbs, "get_command", lambda self, ctx, name: fails)
+    result = CliRunner().invoke(main, ["inspect"])
+    assert result.exit_code == 2
+    assert result.stderr == "ascend-serve: /no/such/file: No such file or directory\n"
