@@ -14,6 +14,9 @@ URL = "http://127.0.0.1:8000"
 READY_S = 180.0
 GONE_S = 90.0
 
+# A shell's background job ignores Ctrl-C, and so would the command below.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @contextmanager
 def serving(command: list[str], model: str) -> Iterator[subprocess.Popen[bytes]]:
