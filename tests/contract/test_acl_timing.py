@@ -284,7 +284,8 @@ for _ in range(3):
     times.append(milliseconds(lambda: acl.mdl.execute(model, inputs, outputs)))
 print(json.dumps(min(times, key=lambda answer: answer[1])))
 """
-    ret, spent = modelled(program)
+    # Exact values may take a busy machine longer than the 112 us, of which the card would warn.
+    ret, spent = modelled(program, values="cheap")
     assert ret == 0
     assert 0.112 <= spent < 5  # 100 us, one matrix operator of 12 us, and next to no arithmetic
 
