@@ -265,7 +265,7 @@ class AclMissing(DeviceError):
         super().__init__(
             f"The Python module 'acl' (pyACL) cannot be imported: {reason}. On a machine with an Ascend card, "
             "run `source /usr/local/Ascend/ascend-toolkit/set_env.sh` (CANN puts pyACL on PYTHONPATH); "
-            "without a card, `pip install ascend-emulator`."
+            "without a card, see 'Develop without a card' in the README."
         )
 
 

@@ -17,8 +17,8 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from compile_jobs import tasks
 from compile_jobs.jobs import Job, JobStep, TargetResult
 from compile_jobs.tasks import compile_recipes
-from tests.serve.compiling_tools import Workshop, alive, until
-from tests.serve.tools import free_port
+from tests.serve.compiling_tools import Workshop, alive
+from tests.serve.tools import eventually, free_port
 
 FIRST, SECOND = "first", "second"
 
@@ -68,7 +68,7 @@ class Fleet:
         command = [sys.executable, "-m", "compile_jobs", self.workshop.recipe("job"), "--json"]
         command += ["--store", self.workshop.store, "--atc", self.workshop.atc]
         number = client.submit_job(entrypoint=" ".join(map(str, command)))
-        until(lambda: client.get_job_status(number).is_terminal(), "the job ended")
+        eventually("the job ended", lambda: client.get_job_status(number).is_terminal())
         log = client.get_job_logs(number)
         return {"done": client.get_job_status(number) == JobStatus.SUCCEEDED, "log": log}
 
@@ -82,7 +82,7 @@ class Fleet:
             told[job.label].append(event.step if isinstance(event, JobStep) else event.outcome)
             building = [label for label, steps in told.items() if "compiling" in steps]
             if len(building) == 3 and not removed:
-                until(lambda: set(building) <= set(self.workshop.nodes()), "all are in atc")
+                eventually("all are in atc", lambda: set(building) <= set(self.workshop.nodes()))
                 removed.extend(label for label in building if self.workshop.nodes()[label] == [SECOND])
                 self.cluster.remove_node(self.second, allow_graceful=False)
             if sum(steps.count("requeued") for steps in told.values()) == 2:
@@ -95,7 +95,7 @@ class Fleet:
         tasks._ROOM_TIMEOUT_S = tasks._ROOM_POLL_S = 1.0
         results = self.compiled(recipes, note, socs=["Ascend310P3"])
         pids = [pid for label, pid in self.workshop.diary() if label in results]
-        until(lambda: not any(map(alive, pids)), "no atc is left")
+        eventually("no atc is left", lambda: not any(map(alive, pids)))
         nodes = {label: nodes for label, nodes in self.workshop.nodes().items() if label in results}
         return {"results": results, "told": told, "nodes": nodes, "removed": removed, "causes": self.causes}
 

@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import onnx
 import psutil
 
 from ascend_serve import env
-from tests.serve.tools import ROOT
+from tests.serve.tools import ROOT, eventually
 from tests.unit.om_writer import gear_model
 from tests.unit.onnx_nets import network
 
@@ -160,15 +158,7 @@ class Command:
 
     def says(self, line: str) -> None:
         """Wait until a line is among what it printed."""
-        until(lambda: line in self.out.splitlines(), f"{line!r} in {self.out!r}, beside {self.err!r}")
-
-
-def until(condition: Callable[[], Any], what: str) -> None:
-    """Wait for a condition; fails, naming what was waited for, past the limit."""
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.02)
+        eventually(f"{line!r} in {self.out!r}, beside {self.err!r}", lambda: line in self.out.splitlines())
 
 
 def alive(pid: int) -> bool:

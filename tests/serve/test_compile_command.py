@@ -11,8 +11,8 @@ import ray
 from click.testing import CliRunner, Result
 
 from compile_jobs.command import command
-from tests.serve.compiling_tools import FAILS, HANGS, Workshop, alive, until
-from tests.serve.tools import processes_of
+from tests.serve.compiling_tools import FAILS, HANGS, Workshop, alive
+from tests.serve.tools import eventually, processes_of
 
 pytestmark = pytest.mark.serve
 
@@ -138,8 +138,8 @@ def test_an_ended_command_leaves_what_is_finished_and_nothing_else(
     session = tmp_path_factory.mktemp("e")  # short, for sockets lie in it
     recipe = workshop.recipe()
     started = workshop.command(recipe, *soc("Ascend310P3", HANGS), RAY_TMPDIR=str(session))
-    until(lambda: len(workshop.diary()) == 3, "atc and its worker run")
-    until(lambda: workshop.finished() == ["net@Ascend310P3"], "one build is finished")
+    eventually("atc and its worker run", lambda: len(workshop.diary()) == 3)
+    eventually("one build is finished", lambda: workshop.finished() == ["net@Ascend310P3"])
     assert "raylet" in {process.name() for process in processes_of(session)}
     if number == signal.SIGINT:
         os.killpg(started.process.pid, number)  # as a terminal does
@@ -148,8 +148,8 @@ def test_an_ended_command_leaves_what_is_finished_and_nothing_else(
     else:
         started.process.send_signal(number)
         assert started.ended() == -number
-    until(lambda: not any(alive(pid) for _, pid in workshop.diary()), "atc and its worker are gone")
-    until(lambda: not processes_of(session), "Ray's processes are gone")
+    eventually("atc and its worker are gone", lambda: not any(alive(pid) for _, pid in workshop.diary()))
+    eventually("Ray's processes are gone", lambda: not processes_of(session))
     assert workshop.published() == ["net@Ascend310P3"]
 
     again = run(workshop, recipe, *soc("Ascend310P3", "Ascend310P1"))
@@ -178,9 +178,9 @@ def test_drivers_at_once_build_once(
         *(workshop.command(*arguments, log=f"shared{n}", RAY_ADDRESS=address) for n in range(2)),
     ]
     lines = [f"net@Ascend310P3: {step}" for step in ("compiling", "waiting")]
-    until(
-        lambda: all(any(line in driver.out.splitlines() for line in lines) for driver in drivers),
+    eventually(
         "one builds, two wait for it",
+        lambda: all(any(line in driver.out.splitlines() for line in lines) for driver in drivers),
     )
     held.unlink()
     assert [driver.ended() for driver in drivers] == [1, 1, 1]
@@ -197,7 +197,7 @@ def test_what_ray_says_of_a_killed_worker_is_kept_out_of_the_json(
 ) -> None:
     address = ray.get_runtime_context().gcs_address
     started = workshop.command(workshop.recipe(), *soc("Ascend310P3", HANGS), "--json", RAY_ADDRESS=address)
-    until(lambda: len(workshop.diary()) == 3, "atc and its worker run")
+    eventually("atc and its worker run", lambda: len(workshop.diary()) == 3)
     atc = next(pid for label, pid in workshop.diary() if label == f"net@{HANGS}")
     worker = psutil.Process(atc).parent()
     assert worker is not None

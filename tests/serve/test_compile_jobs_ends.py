@@ -11,7 +11,8 @@ import ray
 from ascend_serve.errors import BuildFailed, CompileError
 from compile_jobs.jobs import Job, JobStep, TargetResult
 from compile_jobs.tasks import compile_recipes
-from tests.serve.compiling_tools import HANGS, LIMIT_S, Workshop, alive, until
+from tests.serve.compiling_tools import HANGS, LIMIT_S, Workshop, alive
+from tests.serve.tools import eventually
 
 pytestmark = pytest.mark.serve
 
@@ -23,7 +24,7 @@ def workshop(ray_cluster: None, tmp_path: Path) -> Workshop:
 
 def all_gone(workshop: Workshop) -> None:
     """`atc` and the worker that it started."""
-    until(lambda: not any(alive(pid) for _, pid in workshop.diary()), "atc and its worker are gone")
+    eventually("atc and its worker are gone", lambda: not any(alive(pid) for _, pid in workshop.diary()))
     assert workshop.published() == []
 
 
@@ -40,7 +41,7 @@ def test_a_killed_process_ends_its_build_alone(workshop: Workshop, victim: str) 
             return
         steps.append(event.step if isinstance(event, JobStep) else event.outcome)
         if event == JobStep("compiling"):
-            until(lambda: hung(workshop) or len(workshop.diary()) == 3, "atc and its worker run")
+            eventually("atc and its worker run", lambda: hung(workshop) or len(workshop.diary()) == 3)
             atc = psutil.Process(next(pid for label, pid in workshop.diary() if label == f"net@{HANGS}"))
             parent = atc.parent()
             assert parent is not None
@@ -59,7 +60,7 @@ def test_a_killed_process_ends_its_build_alone(workshop: Workshop, victim: str) 
         assert isinstance(broken.error, BuildFailed)
         assert "SIGKILL" in broken.error.cause
         assert "memory" in str(broken.error.hint)
-    until(lambda: not any(alive(pid) for _, pid in workshop.diary()), "atc and its worker are gone")
+    eventually("atc and its worker are gone", lambda: not any(alive(pid) for _, pid in workshop.diary()))
     assert workshop.published() == ["net@Ascend310P3"]
 
 
@@ -78,7 +79,7 @@ def test_a_cancelled_caller_leaves_no_atc(workshop: Workshop) -> None:
         compile_recipes([workshop.recipe()], [HANGS], workshop.store, atc=str(workshop.atc))
 
     task = caller.remote()
-    until(lambda: hung(workshop), "atc and its worker run")
+    eventually("atc and its worker run", lambda: hung(workshop))
     ray.cancel(task)
     with pytest.raises(ray.exceptions.TaskCancelledError):
         ray.get(task, timeout=LIMIT_S)
@@ -101,10 +102,10 @@ def test_who_waits_for_the_same_build_can_be_cancelled(workshop: Workshop) -> No
         return str(result.outcome)
 
     first = caller.remote(workshop.folder / "first")
-    until((workshop.folder / "first.compiling").exists, "the first builds")
+    eventually("the first builds", (workshop.folder / "first.compiling").exists)
     waiting = [caller.remote(workshop.folder / f"waiting{number}") for number in range(2)]
     for number in range(2):
-        until((workshop.folder / f"waiting{number}.waiting").exists, "the others wait for it")
+        eventually("the others wait for it", (workshop.folder / f"waiting{number}.waiting").exists)
     ray.cancel(waiting[0])
     with pytest.raises(ray.exceptions.TaskCancelledError):
         ray.get(waiting[0], timeout=LIMIT_S)

@@ -1,7 +1,7 @@
-"""Public model zoos' own command lines, imported. None of their text is kept here.
+"""Whole files of command lines, imported: our own, or public model zoos', of which no text is kept.
 
 ASCEND_TEST_ATC_COMMANDS: a folder of checkouts of Ascend/ModelZoo-PyTorch, Ascend/ModelZoo-TensorFlow and
-Ascend/samples (`git clone --depth 1 https://github.com/Ascend/ModelZoo-PyTorch`).
+Ascend/samples (`git clone --depth 1 https://github.com/Ascend/ModelZoo-PyTorch`), in place of our own.
 """
 
 import os
@@ -16,6 +16,7 @@ from tests.unit.imported_commands import guesses, made, normal, said
 
 pytestmark = pytest.mark.unit
 
+_OWN = Path(__file__).parent / "data/atc_commands"
 _SUFFIXES = (".md", ".sh", ".txt", ".rst")
 
 
@@ -27,9 +28,7 @@ def _commands(root):
 
 
 def test_every_well_formed_command_comes_back_from_its_recipe():
-    root = os.environ.get("ASCEND_TEST_ATC_COMMANDS")
-    if root is None:
-        pytest.skip("ASCEND_TEST_ATC_COMMANDS names no folder of checkouts")
+    root = os.environ.get("ASCEND_TEST_ATC_COMMANDS", _OWN)
     counts = Counter()
     wrong, refused = [], []
     for where, imported in _commands(Path(root)):
