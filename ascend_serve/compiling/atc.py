@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ascend_serve.spec.atc_options import AtcOptions, writing_of
 from ascend_serve.spec.recipe import CompileRecipe
 from ascend_serve.spec.shapes import Dim
@@ -44,7 +46,18 @@ def options(recipe: CompileRecipe, soc: str, source: str, output_stem: str) -> l
         },
     }
     order = dict.fromkeys([*(field for field in recipe.said if field in values), *values])
-    return [values[field] for field in order if values[field][1]]
+    spelt = [_spelt(recipe, *values[field]) for field in order]
+    return [(name, text) for name, text in spelt if text or name in recipe.as_written]
+
+
+def plain(text: str) -> str:
+    """An option's text without what ATC overlooks: blanks around items, and a separator at the end."""
+    return re.sub(r"\s*([,;:])\s*", r"\1", text.strip()).rstrip(";,")
+
+
+def _spelt(recipe: CompileRecipe, name: str, value: str) -> tuple[str, str]:
+    text = recipe.as_written.get(name, value)
+    return name, text if plain(text) == value else value
 
 
 def compiled_shapes(recipe: CompileRecipe) -> dict[str, tuple[Dim, ...]]:

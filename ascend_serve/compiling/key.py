@@ -84,7 +84,7 @@ def _shapes(recipe: CompileRecipe) -> Any:
 
 
 def _options(recipe: CompileRecipe) -> dict[str, str]:
-    pairs = dict(options(recipe, "", "", ""))
+    pairs = dict(options(recipe.model_copy(update={"as_written": {}}), "", "", ""))
     if not recipe.is_input_adjust_hw_layout:
         pairs["input_fp16_nodes"] = ";".join(sorted(recipe.input_fp16_nodes))
     paths = set(path_fields())

@@ -125,6 +125,10 @@ class CompileRecipe(AtcOptions):
     extra_args: tuple[str, ...] = ()
     """Further ATC options, each as `--option=value`. Part of the key, with the content of files they name."""
 
+    as_written: dict[str, str] = Field(default_factory=dict)
+    """How an imported command spelt options, by name, where the fields spell them otherwise: blanks, a separator at the
+    end, nothing at all. It counts only where it says what the field says."""
+
     tune: Tune | None = None
     """Tune with AOE before building; runs where a card of the target is."""
 

@@ -140,7 +140,7 @@ def test_an_ended_command_leaves_what_is_finished_and_nothing_else(
     started = workshop.command(recipe, *soc("Ascend310P3", HANGS), RAY_TMPDIR=str(session))
     eventually("atc and its worker run", lambda: len(workshop.diary()) == 3)
     eventually("one build is finished", lambda: workshop.finished() == ["net@Ascend310P3"])
-    assert "raylet" in {process.name() for process in processes_of(session)}
+    assert "raylet" in {process.info["name"] for process in processes_of(session)}
     if number == signal.SIGINT:
         os.killpg(started.process.pid, number)  # as a terminal does
         assert started.ended() == 130

@@ -53,7 +53,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def gcs_address(scratch: Path) -> str:
     """Of the run's own cluster: Ray's `auto` may find another one of this machine."""
-    told = [word for process in processes_of(scratch) for word in process.cmdline()]
+    told = [word for process in processes_of(scratch) for word in process.info["cmdline"]]
     return next(word.partition("=")[2] for word in told if word.startswith("--gcs-address="))
 
 

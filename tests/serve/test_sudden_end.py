@@ -22,7 +22,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_no_card(tmp_path_factory: py
     with served([*COMMAND, str(port)], port, scratch) as process:
         # HAProxy replaces its process when replicas come and go.
         wanted = {"haproxy", "raylet"}
-        eventually("both run", lambda: wanted <= {mine.name() for mine in processes_of(scratch)}, 30)
+        eventually("both run", lambda: wanted <= {mine.info["name"] for mine in processes_of(scratch)}, 30)
         os.kill(process.pid, signal.SIGKILL)
     eventually("all processes of the run are gone", lambda: not processes_of(scratch), 60)
     with socket.socket() as probe:

@@ -100,16 +100,21 @@ def served(command: list[str], port: int, scratch: Path, **variables: str) -> It
 
 
 def processes_of(scratch: Path) -> list[psutil.Process]:
-    """Every process of a `served` run: those that name its folder in their command line or environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            told = [*process.cmdline(), process.environ().get("RAY_TMPDIR", "")]
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # it ended meanwhile, or is somebody else's
-        if any(str(scratch) in word for word in told):
-            found.append(process)
-    return found
+    """Every process of a `served` run: those that name its folder in their command line or environment.
+
+    What is asked of them is in their `info`, because each may end at any time.
+    """
+    return [
+        process
+        for process in psutil.process_iter(["name", "cmdline", "environ"])
+        if any(
+            str(scratch) in word
+            for word in (
+                *(process.info["cmdline"] or ()),
+                (process.info["environ"] or {}).get("RAY_TMPDIR", ""),
+            )
+        )
+    ]
 
 
 def cards() -> list[int]:

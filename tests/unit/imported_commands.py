@@ -1,7 +1,5 @@
 """What an imported command says and what its recipe gives, side by side."""
 
-import re
-
 from ascend_serve.compiling.atc import options
 from ascend_serve.compiling.parameters import bind
 from ascend_serve.compiling.template import fill, names_in
@@ -9,13 +7,13 @@ from ascend_serve.spec.recipe import CompileRecipe
 
 
 def said(imported, given=()):
-    """The command's pairs with parameters put in: the last of each option, without those that have no value."""
+    """The command's pairs with parameters put in: the last of each option."""
     values = {**imported.parameters, **dict(given)}
     pairs = {}
     for option, value in imported.pairs:
         pairs.pop(option, None)
         pairs[option] = fill(value, values) if names_in(value) or values else value
-    return [(option, value) for option, value in pairs.items() if value]
+    return list(pairs.items())
 
 
 def made(imported, given=()):
@@ -25,11 +23,6 @@ def made(imported, given=()):
     pairs = options(recipe, recipe.targets[0], recipe.source, recipe.output)
     extra = [argument.removeprefix("--").partition("=") for argument in recipe.extra_args]
     return pairs + [(option, value) for option, _, value in extra]
-
-
-def normal(pairs):
-    """Pairs with the liberties ATC takes removed: blanks around items, a separator at the end."""
-    return [(option, re.sub(r"\s*([,;:])\s*", r"\1", value.strip()).rstrip(";,")) for option, value in pairs]
 
 
 def guesses(imported):

@@ -3,10 +3,12 @@
 import pytest
 import yaml
 
+from ascend_serve.compiling.atc import options
 from ascend_serve.compiling.importing.import_atc import Change, import_atc, import_script, missing_files
 from ascend_serve.compiling.importing.recipe_text import yaml_of
 from ascend_serve.compiling.recipes import parse_recipe
 from ascend_serve.errors import ConfigError
+from ascend_serve.spec.recipe import CompileRecipe
 from tests.unit.imported_commands import made, said
 
 pytestmark = pytest.mark.unit
@@ -191,25 +193,44 @@ def test_what_the_parser_refuses_is_named(words, told):
     assert [text for text in texts(found, "error") if told in text]
 
 
-def test_the_last_of_two_holds_and_an_empty_value_is_none():
+def test_of_two_the_last_holds():
     found = import_atc(
-        [
-            "--log=info",
-            *(f"--{option}={value}" for option, value in _NET.items()),
-            "--log=error",
-            "--out_nodes=",
-        ]
+        ["--log=info", *(f"--{option}={value}" for option, value in _NET.items()), "--log=error"]
     )
-    assert found.changes == (Change("log", "info", None), Change("out_nodes", "", None))
+    assert found.changes == (Change("log", "info", None),)
     assert "'info'" in texts(found, "warning")[0]
+    assert not found.well_formed
     assert made(found) == said(found)
 
 
-def test_other_blanks_are_a_change_that_is_noted():
-    found = imported(input_shape="x: 1, 3;y:1,2;")
-    assert found.changes == (Change("input_shape", "x: 1, 3;y:1,2;", "x:1,3;y:1,2"),)
-    assert "means the same" in texts(found, "note")[0]
+def test_an_empty_value_is_kept_and_means_nothing():
+    found = imported(out_nodes="", input_shape="x:1,3", log="")
     assert found.well_formed
+    assert found.changes == ()
+    assert made(found) == said(found)
+    assert (found.recipe.out_nodes, found.recipe.log) == ((), None)
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        {"input_shape": "x: 1, 3;y:1,2;"},
+        {"input_shape": " x:1,3 ; y:1,2"},
+        {"input_shape": "x:-1,-1", "dynamic_dims": "1,3; 2,4;"},
+        {"input_shape": "x:1,3", "input_fp16_nodes": "x;"},
+    ],
+)
+def test_a_spelling_of_its_own_is_kept(spelt):
+    found = imported(**spelt)
+    assert found.well_formed
+    assert found.changes == ()
+    assert made(found) == said(found)
+
+
+def test_a_spelling_is_dropped_when_the_field_is_changed():
+    recipe = imported(input_shape="x: 1, 3").recipe
+    changed = CompileRecipe(**(recipe.model_dump(include=recipe.said) | {"inputs": {"x": (2, 3)}}))
+    assert dict(options(changed, "Ascend310P3", "m.onnx", "o"))["input_shape"] == "x:2,3"
 
 
 def test_the_tutorial_command_is_told_all_that_is_wrong():

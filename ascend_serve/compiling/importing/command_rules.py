@@ -102,9 +102,7 @@ def check_repeats(pairs: Sequence[tuple[str, str]]) -> Findings:
         seen[option] = value
     for option, value in seen.items():
         if not value:
-            yield Problem(
-                "note", f"--{option} has no value, which is as if it were not there: it is left out"
-            )
+            yield Problem("note", f"--{option} has no value, which is as if it were not there")
 
 
 def _required(said: Said) -> Findings:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ascend_serve.compiling.atc import options
+from ascend_serve.compiling.atc import options, plain
 from ascend_serve.compiling.importing.command_line import Command, commands_in, is_program
 from ascend_serve.compiling.importing.command_rules import (
     Problem,
@@ -24,7 +24,7 @@ from ascend_serve.compiling.importing.option_values import fit_name, read_value
 from ascend_serve.compiling.parameters import KEY, bind
 from ascend_serve.compiling.template import adopt, inline, map_strings, names_in
 from ascend_serve.errors import ConfigError
-from ascend_serve.spec.atc_options import path_fields
+from ascend_serve.spec.atc_options import AtcOptions, path_fields
 from ascend_serve.spec.recipe import CompileRecipe, field_of
 
 _LEFT_OUT = (REMOVED, "om", "json", "dump_mode")
@@ -70,7 +70,9 @@ class Imported:
 
     @property
     def well_formed(self) -> bool:
-        """Whether the shell and ATC take the command as it is written, as far as the command alone tells."""
+        """Whether the shell and ATC take the command as it is written, as far as it tells, and says nothing twice."""
+        if len({option for option, _ in self.pairs}) < len(self.pairs):
+            return False
         return not any(problem.severity == "error" or problem.mended for problem in self.problems)
 
 
@@ -121,13 +123,13 @@ def _import(command: Command) -> Imported:
     for option, value in pairs:
         said.pop(option, None)  # so that the last of two stands where it stands in the command
         said[option] = value
-    said = {option: value for option, value in said.items() if value}
+    said = {option: value for option, value in said.items() if value or option in AtcOptions.model_fields}
     settings: dict[str, Any] = {}
     unread: list[Problem] = []
     if reason := compiles_nothing(said):
         problems.append(Problem("error", reason))
     else:
-        problems += check_command(said)
+        problems += check_command({option: value for option, value in said.items() if value})
         settings, unread = _settings(said)
         problems += unread
     problems += [Problem("note", text) for text in command.notes]
@@ -153,14 +155,23 @@ def _settings(said: dict[str, str]) -> tuple[dict[str, Any], list[Problem]]:
     """Fields with their values, and what is wrong with those that cannot be read."""
     settings: dict[str, Any] = {"name": _name(said)}
     unread: list[Problem] = []
+    spelt: dict[str, str] = {}
     for option, text in said.items():
         if option in _LEFT_OUT:
+            continue
+        if not text:
+            # ATC takes it for not given; the key stands for its place in the command.
+            default = AtcOptions.model_fields[option].get_default()
+            settings[option], spelt[option] = list(default) if default == () else default, text
             continue
         try:
             settings[field_of(option)] = read_value(option, text)
         except ConfigError as error:
             unread.append(Problem("error", str(error)))
-    return settings, unread
+            continue
+        if settings[field_of(option)] != text and plain(text) != text:
+            spelt[option] = text
+    return settings | ({"as_written": spelt} if spelt else {}), unread
 
 
 def _name(said: dict[str, str]) -> str:
