@@ -1,13 +1,13 @@
-# serve · test · lint · bench · clean. Each makes what it needs and may be the first thing run on a fresh clone.
+# serve · test · lint · bench · bench-full · clean. Each makes what it needs and may be the first thing run on a fresh clone.
 
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # The suite starts Ray clusters; keep a token of a user's own cluster, and its address, out of it.
-TEST_ENV := env -u RAY_ADDRESS -u RAY_SERVE_ENABLE_HA_PROXY -u RAY_SERVE_THROUGHPUT_OPTIMIZED
+TEST_ENV := env -u RAY_ADDRESS -u RAY_SERVE_ENABLE_HA_PROXY -u RAY_SERVE_THROUGHPUT_OPTIMIZED OPENBLAS_NUM_THREADS=1
 
-.PHONY: serve test lint bench clean
+.PHONY: serve test lint bench bench-full clean
 
 serve: $(READY)
 	@exec $(BIN)/ascend-serve run deployments/resnet.yaml
@@ -22,7 +22,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks bench
+
+bench-full: $(READY)
+	$(BIN)/python -m benchmarks bench-full
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from ascend_serve import __version__
-from ascend_serve.errors import ConfigError, InvalidTensor, ModelNotFound, RequestTooLarge
+from ascend_serve.errors import ConfigError, InvalidTensor, ModelNotFound
+from ascend_serve.protocol.checking import TensorCheck
 from ascend_serve.protocol.messages import (
     Array,
     InferRequest,
@@ -23,27 +24,34 @@ from ascend_serve.protocol.messages import (
     ServerMetadata,
     TensorMetadata,
 )
+from ascend_serve.protocol.scheduling import check_schedule, schedule_of
 from ascend_serve.protocol.show import show
 from ascend_serve.spec.model import ModelSpec
-from ascend_serve.spec.tensors import TensorSpec
+from ascend_serve.spec.padding import PaddedLength, padded_axes
+from ascend_serve.spec.tensors import FREE_AXIS, TensorSpec
 from ascend_serve.spec.text import nearest
 
-EXTENSIONS = ("binary_tensor_data",)
-"""Extensions of the protocol that the doors speak; Triton's name for the one there is."""
+EXTENSIONS = ("binary_tensor_data", "schedule_policy")
+"""Extensions of the protocol that the doors speak, by Triton's names."""
 
 
 class Inferer(Protocol):
     """What the data plane needs of the engine's side."""
 
     async def __call__(
-        self, tensors: Mapping[str, Array], *, deadline_s: float | None = None
+        self,
+        tensors: Mapping[str, Array],
+        *,
+        deadline_s: float | None = None,
+        priority: int | None = None,
     ) -> Mapping[str, Array]:
-        """Run checked tensors and return all outputs of the model.
+        """Run checked tensors and return all outputs of the model, in the model's order.
 
         Args:
-            tensors: one array per input, as `check_tensors` accepts them: right in dtype and shape, but
+            tensors: one array per input, as `TensorCheck` accepts them: right in dtype and shape, but
                 perhaps read-only, strided or unaligned. They must not be changed.
             deadline_s: seconds from now after which the answer is of no use; None for no limit.
+            priority: 1 for the most urgent level; None for the default.
 
         Raises:
             AscendServeError: refused, expired, cancelled or failed.
@@ -59,8 +67,12 @@ class DataPlane:
         infer: runs checked tensors.
         ready: whether the model is warmed and takes requests.
         max_rows: rows one request may have.
+        padded: axes along which requests may be shorter than the model.
         version: the one version served.
         platform: the `platform` of the model's metadata.
+
+    Raises:
+        ConfigError: `max_rows` below 1, or `padded` does not fit the model.
     """
 
     def __init__(
@@ -70,6 +82,7 @@ class DataPlane:
         *,
         ready: Callable[[], bool],
         max_rows: int,
+        padded: Sequence[PaddedLength] = (),
         version: str = "1",
         platform: str = "ascend_om",
     ) -> None:
@@ -78,7 +91,10 @@ class DataPlane:
         self._spec = spec
         self._infer = infer
         self._ready = ready
-        self._max_rows = max_rows
+        self._check = TensorCheck(spec, max_rows, padded)
+        self._padded = padded_axes(spec, padded)
+        self._inputs = [tensor.name for tensor in spec.inputs]
+        self._outputs = [tensor.name for tensor in spec.outputs]
         self._version = version
         self._platform = platform
 
@@ -110,8 +126,8 @@ class DataPlane:
             name=self._spec.name,
             versions=(self._version,),
             platform=self._platform,
-            inputs=_metadata(self._spec.inputs),
-            outputs=_metadata(self._spec.outputs),
+            inputs=self._metadata("input", self._spec.inputs),
+            outputs=self._metadata("output", self._spec.outputs),
         )
 
     def model_ready(self, name: str, version: str | None = None) -> bool:
@@ -136,38 +152,51 @@ class DataPlane:
                 f"model '{name}' has no version {show(version)}{nearest(version[:100], [self._version])}"
             )
 
-    async def infer(self, request: InferRequest, *, deadline_s: float | None = None) -> InferResponse:
+    async def infer(
+        self, request: InferRequest, *, deadline_s: float | None = None, priority: int | None = None
+    ) -> InferResponse:
         """Answer one request of a front door.
+
+        The request's own parameters `timeout` and `priority` are heeded (`protocol.scheduling`).
 
         Args:
             request: as a codec made it.
-            deadline_s: seconds from now after which the answer is of no use.
+            deadline_s: seconds from now after which the answer is of no use; the nearer deadline holds.
+            priority: of a request that says none itself.
 
         Raises:
             ModelNotFound: another model or version.
             InvalidTensor: inputs or requested outputs that are not the model's.
             RequestTooLarge: more than `max_rows` rows.
+            RequestError: a parameter that is none.
             AscendServeError: what the `Inferer` raises.
         """
         self.check_model(request.model_name, request.model_version)
-        wanted = _wanted(self._spec, request.outputs)
-        check_tensors(self._spec, request.inputs, self._max_rows)
-        outputs = await self._infer(request.inputs, deadline_s=deadline_s)
+        if request.parameters:
+            deadline_s, priority = schedule_of(request.parameters, deadline_s, priority)
+        wanted = self._wanted(request.outputs) if request.outputs else None
+        self._check(request.inputs)
+        outputs = await self._infer(request.inputs, deadline_s=deadline_s, priority=priority)
         return InferResponse(
-            model_name=self._spec.name,
-            model_version=self._version,
-            id=request.id,
-            outputs={name: outputs[name] for name in wanted},
+            self._spec.name,
+            self._version,
+            outputs if wanted is None else {name: outputs[name] for name in wanted},
+            request.id,
         )
 
     async def infer_arrays(
-        self, x: Mapping[str, Array] | Array, *, deadline_s: float | None = None
+        self,
+        x: Mapping[str, Array] | Array,
+        *,
+        deadline_s: float | None = None,
+        priority: int | None = None,
     ) -> dict[str, Array] | Array:
         """Answer one call of a Ray handle, in the form it came in.
 
         Args:
             x: one array per input by name, or, for a model with one input, that array alone.
             deadline_s: seconds from now after which the answer is of no use.
+            priority: 1 for the most urgent level; 0 or None for the default.
 
         Returns:
             Outputs by name; for an array alone and a model with one output, that output alone.
@@ -175,112 +204,47 @@ class DataPlane:
         Raises:
             InvalidTensor: not the model's inputs; nothing is cast or reshaped in silence.
             RequestTooLarge: more than `max_rows` rows.
+            RequestError: a deadline or priority that is none.
             AscendServeError: what the `Inferer` raises.
         """
         bare = isinstance(x, np.ndarray)
         tensors = self._named(x)
-        check_tensors(self._spec, tensors, self._max_rows)
-        outputs = await self._infer(tensors, deadline_s=deadline_s)
-        if bare and len(self._spec.outputs) == 1:
-            return outputs[self._spec.outputs[0].name]
-        return {tensor.name: outputs[tensor.name] for tensor in self._spec.outputs}
+        if deadline_s is not None or priority is not None:
+            priority = check_schedule(deadline_s, priority)
+        self._check(tensors)
+        outputs = await self._infer(tensors, deadline_s=deadline_s, priority=priority)
+        if bare and len(self._outputs) == 1:
+            return outputs[self._outputs[0]]
+        return {name: outputs[name] for name in self._outputs}
 
     def _named(self, x: Mapping[str, Array] | Array) -> Mapping[str, Array]:
-        names = [tensor.name for tensor in self._spec.inputs]
         if isinstance(x, Mapping):
             return x
         if not isinstance(x, np.ndarray):
             raise InvalidTensor(
                 f"infer got a {type(x).__name__}, but takes a dict of numpy arrays or one numpy array"
             )
-        if len(names) > 1:
+        if len(self._inputs) > 1:
             raise InvalidTensor(
-                f"model '{self._spec.name}' has {len(names)} inputs: give a dict with {', '.join(names)}, "
-                "not one array"
+                f"model '{self._spec.name}' has {len(self._inputs)} inputs: give a dict with "
+                f"{', '.join(self._inputs)}, not one array"
             )
-        return {names[0]: x}
+        return {self._inputs[0]: x}
 
+    def _wanted(self, requested: Sequence[RequestedOutput]) -> list[str]:
+        for output in requested:
+            if output.name not in self._outputs:
+                raise InvalidTensor(
+                    f"model '{self._spec.name}' has no output {show(output.name)}"
+                    f"{nearest(output.name[:100], self._outputs)}"
+                )
+        return [output.name for output in requested]
 
-def check_tensors(spec: ModelSpec, tensors: Mapping[str, Array], max_rows: int) -> int:
-    """Check a request's inputs against the model's signature.
-
-    Any memory layout is accepted, since packing copies by value. Another byte order is not: a caller who has
-    it has most often mistaken it, and converting would cost a copy that nobody asked for.
-
-    Args:
-        spec: the model's signature.
-        tensors: the inputs by name.
-        max_rows: rows one request may have.
-
-    Returns:
-        Rows of the request; 1 for a model without a batch axis.
-
-    Raises:
-        InvalidTensor: an input is missing, unknown, no array, of another dtype, byte order or shape, or the
-            inputs do not agree on the number of rows.
-        RequestTooLarge: more than `max_rows` rows.
-    """
-    known = [tensor.name for tensor in spec.inputs]
-    for name in tensors:
-        if name not in known:
-            raise InvalidTensor(
-                f"model '{spec.name}' has no input {show(name)}{nearest(str(name)[:100], known)}"
-            )
-    rows: int | None = None
-    for tensor in spec.inputs:
-        if tensor.name not in tensors:
-            raise InvalidTensor(
-                f"input '{tensor.name}' is missing; model '{spec.name}' takes {', '.join(known)}"
-            )
-        array = tensors[tensor.name]
-        _check_array(tensor, array)
-        if not tensor.batched:
-            continue
-        if rows is not None and len(array) != rows:
-            raise InvalidTensor(
-                f"input '{tensor.name}' has {len(array)} rows, but input '{known[0]}' has {rows}: all inputs "
-                "of a request have the same number of rows"
-            )
-        rows = len(array)
-    if rows is None:
-        return 1
-    if rows > max_rows:
-        raise RequestTooLarge(f"the request has {rows} rows; at most {max_rows} are taken: split it")
-    return rows
-
-
-def _check_array(tensor: TensorSpec, array: Array) -> None:
-    if not isinstance(array, np.ndarray):
-        raise InvalidTensor(f"input '{tensor.name}' is a {type(array).__name__}, but must be a numpy array")
-    if array.dtype != tensor.dtype.numpy:
-        rule = f"the model takes {tensor.dtype.name} ({tensor.dtype.numpy}); nothing is converted in silence"
-        if array.dtype == tensor.dtype.numpy.newbyteorder():
-            rule = f"in this byte order it is not taken: convert it with .astype('{tensor.dtype.numpy}')"
-        raise InvalidTensor(f"input '{tensor.name}' has dtype {array.dtype}: {rule}")
-    expected, shape = tensor.shape, array.shape
-    fits = len(shape) == len(expected) and shape[tensor.batched :] == tensor.row_shape
-    if fits and (not tensor.batched or shape[0] >= 1):
-        return
-    hint = ""
-    if fits:
-        hint = "; a request has at least one row"
-    elif tensor.batched and shape == tensor.row_shape:
-        hint = "; add a leading batch axis, such as [1, ...]"
-    raise InvalidTensor(
-        f"input '{tensor.name}' has shape {list(shape)}, but the model takes {list(expected)}"
-        f"{' (-1 is the number of rows)' if tensor.batched else ''}{hint}"
-    )
-
-
-def _wanted(spec: ModelSpec, requested: Sequence[RequestedOutput]) -> list[str]:
-    known = [tensor.name for tensor in spec.outputs]
-    for output in requested:
-        if output.name not in known:
-            raise InvalidTensor(
-                f"model '{spec.name}' has no output {show(output.name)}{nearest(output.name[:100], known)}"
-            )
-    return [output.name for output in requested] or known
-
-
-def _metadata(tensors: Sequence[TensorSpec]) -> tuple[TensorMetadata, ...]:
-    return tuple(TensorMetadata(tensor.name, tensor.dtype.name, tensor.shape) for tensor in tensors)
+    def _metadata(self, side: str, tensors: Sequence[TensorSpec]) -> tuple[TensorMetadata, ...]:
+        """Signatures of a side, with -1 wherever requests choose."""
+        told = []
+        for tensor in tensors:
+            free = {pad.axis for pad in self._padded.get((side, tensor.name), ())}
+            shape = tuple(FREE_AXIS if axis in free else size for axis, size in enumerate(tensor.shape))
+            told.append(TensorMetadata(tensor.name, tensor.dtype.name, shape))
+        return tuple(told)

@@ -72,6 +72,9 @@ VARIABLES: tuple[Variable, ...] = (
             "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP",
             "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH",
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S",
+            "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
+            "RAY_SERVE_HAPROXY_METRICS_ENABLED",
+            "RAY_worker_niceness",
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC",
             "RAY_SERVE_HAPROXY_SOCKET_PATH",
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE",
@@ -79,6 +82,7 @@ VARIABLES: tuple[Variable, ...] = (
             "RAY_SERVE_HAPROXY_STATS_PORT",
             "RAY_SERVE_HAPROXY_METRICS_PORT",
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
         )
     ),
     *(
@@ -196,6 +200,12 @@ def switch_on_fast_path(folder: Path, free_port: Callable[[int], int]) -> None:
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
         # A replica that goes waits this long for a balancer to notice; the one here is on the same machine.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        # Clients that leave are looked out for by the replica itself, at a fraction of the cost.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ascend_serve.serving.untracked.middlewares",
+        # Otherwise HAProxy writes a line for each request, from which a Python process counts them.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # Ray starts workers at 15, behind everything else on the machine.
+        "RAY_worker_niceness": "0",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
@@ -204,6 +214,7 @@ def switch_on_fast_path(folder: Path, free_port: Callable[[int], int]) -> None:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500)),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port(9500)),
     }
     for name, value in wanted.items():
         os.environ.setdefault(name, value)

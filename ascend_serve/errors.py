@@ -8,7 +8,8 @@
     │   └── ModelNotFound            no such model or version behind this door
     ├── Refusal                      the request is right, but cannot be taken now; try again later
     │   ├── QueueFull
-    │   └── Draining
+    │   ├── Draining
+    │   └── DeadlineUnmet            its deadline cannot be met any more
     ├── DeadlineExpired              the ticket's deadline passed before it ran
     ├── TicketCancelled              the caller left before the ticket ran
     ├── ConfigError                  a setting is wrong: named key, value, rule, nearest right one
@@ -130,6 +131,13 @@ class QueueFull(Refusal):
 
 class Draining(Refusal):
     """The replica finishes what it accepted and takes nothing new."""
+
+
+class DeadlineUnmet(Refusal):
+    """The deadline cannot be met any more, so the request was not even queued."""
+
+    http_status = 504
+    grpc_status = 4  # DEADLINE_EXCEEDED
 
 
 class DeadlineExpired(AscendServeError):

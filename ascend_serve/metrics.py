@@ -66,7 +66,8 @@ REQUEST_MS = Metric(
 QUEUE_WAIT_MS = Metric(
     "ascend_serve_queue_wait_ms",
     Kind.HISTOGRAM,
-    "Time from the offer of a request to the sealing of its first batch, in milliseconds.",
+    "Time from the offer of a request to the sealing of a batch with rows of it, in milliseconds; of each batch, that "
+    "of the request that waited longest.",
     buckets=MS_BUCKETS,
 )
 QUEUED_ROWS = Metric("ascend_serve_queued_rows", Kind.GAUGE, "Rows that wait for a batch.")
@@ -97,29 +98,39 @@ CATALOGUE: tuple[Metric, ...] = (
 
 
 class Recorder(Protocol):
-    """Takes what is measured. Its methods are called on the event loop, for each request and batch."""
+    """Takes what is measured. Its methods are called on the event loop, most of them once for a whole batch.
+
+    Writing to a metrics system may cost as much as deciding a batch, so a recorder may add up what counts, and write it
+    in `flush`.
+    """
 
     def request_refused(self, rows: int) -> None:
         """Note a request of `rows` rows that was not accepted (REQUESTS, REQUEST_ROWS)."""
         ...
 
-    def request_ended(self, outcome: Outcome, rows: int, ms: float) -> None:
-        """Note the end of an accepted request, `ms` after its offer (REQUESTS, REQUEST_ROWS, REQUEST_MS)."""
+    def requests_ended(self, outcome: Outcome, rows: int, times_ms: Sequence[float]) -> None:
+        """Note accepted requests that ended together (REQUESTS, REQUEST_ROWS, REQUEST_MS).
+
+        Args:
+            outcome: how.
+            rows: rows of all of them.
+            times_ms: of each, the time since its offer.
+        """
         ...
 
-    def batch_sealed(self, gear: int, rows: int, waits_ms: Sequence[float]) -> None:
-        """Note a batch of `rows` real rows (BATCHES, REAL_ROWS, PADDED_ROWS) and what its requests waited.
-
-        `waits_ms` has one QUEUE_WAIT_MS for each request whose first rows are in the batch.
-        """
+    def batch_sealed(self, gear: int, rows: int, longest_wait_ms: float) -> None:
+        """Note a batch of `rows` real rows (BATCHES, REAL_ROWS, PADDED_ROWS, QUEUE_WAIT_MS)."""
         ...
 
     def batch_ended(self, gear: int, device_ms: float) -> None:
         """Note that a batch came back, well or not (DEVICE_MS)."""
         ...
 
-    def queued_rows(self, rows: int) -> None:
-        """Note how many rows wait now (QUEUED_ROWS)."""
+    def flush(self, queued_rows: int) -> None:
+        """Write what was added up, and how many rows wait now (QUEUED_ROWS).
+
+        Called a few times a second while there are requests, and once more when there are none.
+        """
         ...
 
 
@@ -129,14 +140,14 @@ class NullRecorder:
     def request_refused(self, rows: int) -> None:
         """Keep nothing."""
 
-    def request_ended(self, outcome: Outcome, rows: int, ms: float) -> None:
+    def requests_ended(self, outcome: Outcome, rows: int, times_ms: Sequence[float]) -> None:
         """Keep nothing."""
 
-    def batch_sealed(self, gear: int, rows: int, waits_ms: Sequence[float]) -> None:
+    def batch_sealed(self, gear: int, rows: int, longest_wait_ms: float) -> None:
         """Keep nothing."""
 
     def batch_ended(self, gear: int, device_ms: float) -> None:
         """Keep nothing."""
 
-    def queued_rows(self, rows: int) -> None:
-        """Keep nothing."""
+    def flush(self, queued_rows: int) -> None:
+        """Write nothing."""

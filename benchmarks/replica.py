@@ -5,19 +5,20 @@ from __future__ import annotations
 from functools import partial
 
 from ascend_serve.serving.config import AppConfig
-from benchmarks import digits_servers
+from benchmarks import sides
 from benchmarks.figures import Spread, line, percentile, table
 from benchmarks.http_load import Load, send
-from benchmarks.node import Node, compile_digits
-from benchmarks.servers import Server, Used, running, spent
+from benchmarks.node import Node
+from benchmarks.servers import Server, Used, spent
+from benchmarks.stage import port_of, staged, worker_of
+from benchmarks.workloads import small
 
 RATES = (50, 100, 200)
 _CONNECTIONS = 32
-_REPLICA = "ray::ServeRepli"
 
 
 def compare(node: Node, *, repeats: int, seconds: float) -> None:
-    """Ask `ascend-serve run` at several rates and print the replica's CPU share at each.
+    """Ask ours on Ray's fast data path at several rates and print the replica's CPU share at each.
 
     Args:
         node: the private node of this run.
@@ -27,30 +28,33 @@ def compare(node: Node, *, repeats: int, seconds: float) -> None:
     Raises:
         RuntimeError: the server did not start or gave a wrong answer.
     """
-    artifact = compile_digits(node)
-    way = digits_servers.ours(node)
+    work, cast = small(node), sides.Cast()
+    sides.add_fast(cast, node, work, policies=("optimal",), waits_ms=())
+    side = next(side for side in cast.sides if not side.direct)
     print(
-        "\n# replica: CPU of the replica's process alone under `ascend-serve run`, open loop, one row a request\n"
+        "\n# replica: CPU of the replica's process alone on the fast data path, open loop, one row a request\n"
     )
     shares: dict[int, list[float]] = {rate: [] for rate in RATES}
     p50: dict[int, list[float]] = {rate: [] for rate in RATES}
     answered: dict[int, list[float]] = {rate: [] for rate in RATES}
-    with running([way.plan], node) as (server,):
-        server.wait_until_ready(way.path, way.bodies[0], way.headers)
+    with staged(cast.plans, [side], node) as stage:
+        server = stage.turn_of(side)
+        replica = worker_of(server, side)
         for repeat in range(repeats):
             for rate in RATES:
-                before: dict[int, Used] = {}
+                readings: list[dict[int, Used]] = []
                 load = Load(
-                    way.plan.port,
-                    way.requests(),
-                    artifact.spec.output_row_bytes,
+                    port_of(server, side),
+                    [whole.hex() for whole in side.requests],
+                    work.output_row_bytes,
                     _CONNECTIONS,
                     seconds,
                     rate_per_s=rate,
                     seed=repeat,
                 )
-                seen = send(load, on_start=partial(_read_into, before, server))
-                used = sum(process.cpu_s for process in spent(before, _replica_cpu(server)))
+                read = partial(_read, readings, server, replica)
+                seen = send(load, on_start=read, on_end=read)
+                used = sum(process.cpu_s for process in spent(*readings))
                 shares[rate].append(used / seen.elapsed_s)
                 p50[rate].append(percentile(seen.latencies_ms, 0.5))
                 answered[rate].append(len(seen.latencies_ms) / seen.elapsed_s)
@@ -73,9 +77,5 @@ def compare(node: Node, *, repeats: int, seconds: float) -> None:
     )
 
 
-def _replica_cpu(server: Server) -> dict[int, Used]:
-    return {number: used for number, used in server.cpu().items() if used.name.startswith(_REPLICA)}
-
-
-def _read_into(reading: dict[int, Used], server: Server) -> None:
-    reading.update(_replica_cpu(server))
+def _read(readings: list[dict[int, Used]], server: Server, replica: int) -> None:
+    readings.append({replica: server.cpu()[replica]})

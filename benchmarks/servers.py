@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,17 @@ from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from benchmarks.http_load import request
 from benchmarks.node import ROOT, Node
 
 _READY_S = 150.0
 _GONE_S = 60.0
 _KILLED_S = 10.0
-DATA_PATH = ("haproxy", "ray::Proxy", "ray::ServeRepli")
-"""Names, as far as the kernel keeps them, of the processes of Ray Serve that a request goes through."""
+_FREE = range(21000, 29900)
+"""Above Ray's ports of workers, below its ports of replicas and those that the kernel hands out."""
+
+_REPLICA = "ray::ServeReplica:"
+"""What the title of a replica's process begins with; the application's and the deployment's names follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +86,41 @@ class Server:
                 start_new_session=True,
             )
 
-    def wait_until_ready(self, request_path: str, body: bytes, headers: Mapping[str, str]) -> None:
+    def wait_until_ready(self, path: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Wait for the first good answer at the plan's port.
+
+        Raises:
+            RuntimeError: it ended, or took too long; with the end of its log.
+        """
+        self.wait_until_answering(lambda: self.plan.port, request(path, body, headers))
+
+    def wait_until_answering(self, port: Callable[[], int], whole_request: bytes) -> None:
         """Wait for the first good answer.
+
+        Args:
+            port: tells where to ask; a LookupError means that it is not known yet.
+            whole_request: what to ask.
 
         Raises:
             RuntimeError: it ended, or took too long; with the end of its log.
         """
         deadline = time.monotonic() + _READY_S
+        seen = "no answer"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"{self.plan.name} ended with {self._process.returncode}:\n{self._tail()}")
-            connection = http.client.HTTPConnection("127.0.0.1", self.plan.port, timeout=5)
             try:
-                connection.request("POST", request_path, body, dict(headers))
-                if connection.getresponse().status == 200:
+                seen = _first_answer(port(), whole_request)
+                if seen.split(" ", 2)[1] == "200":
                     return
-            except (OSError, http.client.HTTPException):
+                if seen.split(" ", 2)[1].startswith("400"):
+                    break  # it is there, and does not take the request
+            except (OSError, LookupError):
                 pass  # it does not listen yet
-            finally:
-                connection.close()
             time.sleep(0.25)
-        raise RuntimeError(f"{self.plan.name} was not ready within {_READY_S:g} s:\n{self._tail()}")
+        raise RuntimeError(
+            f"{self.plan.name} was not ready within {_READY_S:g} s; last: {seen}\n{self._tail()}"
+        )
 
     def processes(self) -> list[psutil.Process]:
         """The whole tree, without the emulated card, which stands for hardware."""
@@ -120,9 +138,37 @@ class Server:
                 continue
         return found
 
+    def replicas(self) -> dict[int, str]:
+        """Ray Serve's replicas in the tree: number of the process -> name of the application."""
+        found = {}
+        for process in self.processes():
+            try:
+                title = process.cmdline()
+            except psutil.NoSuchProcess:
+                continue
+            if title and title[0].startswith(_REPLICA):
+                found[process.pid] = title[0].split(":")[3]
+        return found
+
+    def freeze(self) -> None:
+        """Stop the tree's processes where they are, all at once as far as anyone outside can tell."""
+        self._tell_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._tell_all(signal.SIGCONT)
+
+    def _tell_all(self, number: signal.Signals) -> None:
+        for process in self.processes():
+            try:
+                process.send_signal(number)
+            except psutil.NoSuchProcess:
+                continue
+
     def interrupt(self) -> list[psutil.Process]:
         """Press Ctrl-C, as a terminal does; the processes whose end is to be awaited."""
         try:
+            self.thaw()
             tree = self.processes()
             os.killpg(self._process.pid, signal.SIGINT)
         except (ProcessLookupError, psutil.NoSuchProcess):
@@ -168,15 +214,18 @@ def running(plans: Sequence[Plan], node: Node) -> Iterator[list[Server]]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Ports of 127.0.0.1 that nobody listens on now, and that nobody is given by chance until they are used."""
+    free: list[int] = []
+    for port in random.sample(_FREE, len(_FREE)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        free.append(port)
+        if len(free) == count:
+            return free
+    raise OSError(f"no {count} free ports between {_FREE.start} and {_FREE.stop}")
 
 
 def spent(before: Mapping[int, Used], after: Mapping[int, Used]) -> list[Used]:
@@ -185,6 +234,15 @@ def spent(before: Mapping[int, Used], after: Mapping[int, Used]) -> list[Used]:
         Used(used.name, used.cpu_s - (before[number].cpu_s if number in before else 0.0))
         for number, used in after.items()
     ]
+
+
+def _first_answer(port: int, whole_request: bytes) -> str:
+    """The beginning of an answer: status, headers and, if it comes at once, the body."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as peer:
+        peer.sendall(whole_request)
+        if not (answer := peer.recv(2000)):
+            raise ConnectionResetError("closed without an answer")
+        return answer.decode("latin-1")
 
 
 def _is_card(process: psutil.Process) -> bool:

@@ -22,6 +22,14 @@ class Source(Protocol):
         """The folder on this node with the files of a key, all of them checked."""
         ...
 
+    def read_beside(self, manifest: Manifest, name: str) -> bytes | None:
+        """What is kept under a name beside an artifact's files, or None."""
+        ...
+
+    def write_beside(self, manifest: Manifest, name: str, data: bytes) -> None:
+        """Keep something under a name beside an artifact's files, in place of what was there."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -34,6 +42,7 @@ class Artifact:
         signature: `spec`, or None when the model is not served as it is.
         manifest: what the store knows of it; None for a ready-made file.
         source: the store; None for a ready-made file.
+        order: `input_order` of a ready-made file.
     """
 
     location: str
@@ -42,6 +51,25 @@ class Artifact:
     signature: ModelSpec | None
     manifest: Manifest | None = None
     source: Source | None = field(default=None, compare=False, repr=False)
+    order: tuple[str, ...] = ()
+
+    @property
+    def input_order(self) -> tuple[str, ...]:
+        """Names of the inputs in the order in which gears of any dims count their sizes; empty when not known.
+
+        It is that of ATC's `--input_shape`, and inputs that were not named there come last (facts: ATC §1.5, §3.7).
+        """
+        told = self.order
+        if self.manifest is not None:
+            # Manifests of before it was told have the recipe, if they were built.
+            listed = self.manifest.details.get("gears", {}).get("input_order") or self.manifest.recipe.get(
+                "inputs", {}
+            )
+            told = tuple(listed)
+        if not told or self.signature is None:
+            return told
+        names = [tensor.name for tensor in self.signature.inputs]
+        return (*(name for name in told if name in names), *(name for name in names if name not in told))
 
     @property
     def spec(self) -> ModelSpec:
@@ -92,7 +120,7 @@ def ready_made(path: Path, name: str, batched: bool | None = None) -> Artifact:
         ConfigError: the model cannot be served so.
     """
     om = read_named(path)
-    return Artifact(str(path), om.soc, om.toolchain, om.model_spec(name, batched))
+    return Artifact(str(path), om.soc, om.toolchain, om.model_spec(name, batched), order=om.input_order)
 
 
 def read_named(path: Path) -> Om:

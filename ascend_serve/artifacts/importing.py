@@ -63,6 +63,8 @@ def import_om(
     paths = {f"{name}.om": om} | _companions(told, om, companions)
     files = tuple(describe_file(path, under) for under, path in paths.items())
     ingredients = [SCHEMA, "imported", name, target, batched, sorted((f.name, f.sha256) for f in files)]
+    if told.gear_kind in ("image", "dims"):
+        ingredients.append("buckets")  # There were manifests that called such a model unservable.
     key = hashlib.sha256(orjson.dumps(ingredients)).hexdigest()
     if (there := store.get_whole(key)) is not None:
         return there

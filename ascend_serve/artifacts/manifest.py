@@ -12,6 +12,7 @@ from typing import Any, Literal
 import orjson
 
 from ascend_serve.errors import ArtifactError, ConfigError
+from ascend_serve.spec.buckets import Bucket
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.tensors import DataType, TensorSpec
@@ -182,19 +183,42 @@ class Manifest:
 
 
 def _spec_to_json(spec: ModelSpec) -> dict[str, Any]:
-    def tensors(side: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
-        return [{"name": t.name, "datatype": t.dtype.name, "shape": list(t.shape)} for t in side]
+    """A spec as JSON values; what only models with several buckets have is left out for the others."""
 
-    return {
+    def tensors(side: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
+        return [
+            {"name": t.name, "datatype": t.dtype.name, "shape": list(t.shape)}
+            | ({} if t.counted else {"counted": False})
+            for t in side
+        ]
+
+    told = {
         "name": spec.name,
         "inputs": tensors(spec.inputs),
         "outputs": tensors(spec.outputs),
         "gears": list(spec.gears),
     }
+    if spec.free:
+        told["buckets"] = [
+            {
+                "gears": list(bucket.gears),
+                "shapes": {name: list(dims) for name, dims in bucket.shapes.items()},
+            }
+            for bucket in spec.buckets
+        ]
+    return told
 
 
 def _spec_from_json(told: dict[str, Any]) -> ModelSpec:
     def tensors(side: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(t["name"], DataType[t["datatype"]], tuple(t["shape"])) for t in side)
+        return tuple(
+            TensorSpec(t["name"], DataType[t["datatype"]], tuple(t["shape"]), t.get("counted", True))
+            for t in side
+        )
 
-    return ModelSpec(told["name"], tensors(told["inputs"]), tensors(told["outputs"]), Gears.of(told["gears"]))
+    buckets = tuple(
+        Bucket(Gears.of(bucket["gears"]), {name: tuple(dims) for name, dims in bucket["shapes"].items()})
+        for bucket in told.get("buckets", ())
+    )
+    gears = Gears.of(told["gears"])
+    return ModelSpec(told["name"], tensors(told["inputs"]), tensors(told["outputs"]), gears, buckets)

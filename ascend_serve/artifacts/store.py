@@ -1,7 +1,7 @@
 """The store: compiled models in folders named by what made them.
 
     <root>/<key[:2]>/<key>/manifest.json               the artifact is there: written last, never changed
-    <root>/<key[:2]>/<key>/<set digest[:16]>/…         its files, under their own names
+    <root>/<key[:2]>/<key>/<set digest[:16]>/…         its files, under their own names, and cost times (`times`)
     <root>/failed/<key>/{failure.json, atc.log}        a build that failed, and why
     <root>/banks/<key>/{bank.json, <set digest[:16]>/…}  a knowledge bank of AOE
     <root>/building/<key>.…                            held while somebody builds that key
@@ -143,6 +143,24 @@ class Store:
         folder = self._backing.fetch(_folder_of(key), files)
         self._backing.note_use(_manifest_of(key))
         return folder
+
+    def read_beside(self, manifest: Manifest, name: str) -> bytes | None:
+        """What is kept under a name beside an artifact's files, or None.
+
+        Raises:
+            OSError: the store cannot be reached.
+        """
+        return self._backing.read(f"{set_folder(_folder_of(manifest.key), manifest.files)}/{name}")
+
+    def write_beside(self, manifest: Manifest, name: str, data: bytes) -> None:
+        """Keep something under a name beside an artifact's files, in place of what was there.
+
+        It is whole or not there, belongs to no checksum, is not copied to other stores, and goes with the artifact.
+
+        Raises:
+            OSError: the store cannot be written.
+        """
+        self._backing.write(f"{set_folder(_folder_of(manifest.key), manifest.files)}/{name}", data)
 
     def publish(self, files: Mapping[str, Path], manifest: Manifest) -> Artifact:
         """Put a compiled model into the store; a failure that was kept under its key is forgotten.

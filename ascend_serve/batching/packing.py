@@ -1,6 +1,7 @@
 """Where the rows of a batch lie: into a slot's pinned memory on the way in, out of it on the way back.
 
-Each row is copied once in each direction and touched by nothing else (DESIGN, decision 3).
+Each row is copied once in each direction and touched by nothing else (DESIGN, decision 3). A row that is shorter than
+its bucket along a padded axis is filled up on the way in, and its results are cut on the way back.
 
 The padding rows of a gear are zeroed, since what they held before belongs to other callers. Their results are
 never handed out, but a model whose rows are not quite independent (one that quantises over the whole batch)
@@ -16,11 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ascend_serve.batching.fitting import Fitting, Size
 from ascend_serve.errors import InvalidTensor
 from ascend_serve.spec.model import ModelSpec
+from ascend_serve.spec.padding import PaddedAxis, PaddedLength, padded_axes
+from ascend_serve.spec.tensors import TensorSpec, row_bytes
 
 Tensors = Mapping[str, NDArray[Any]]
 """Arrays by tensor name."""
+
+_MOST_KNOWN = 4096
+"""Shapes of requests whose size is remembered; past it they are forgotten and found anew."""
 
 
 class Part(NamedTuple):
@@ -38,75 +45,187 @@ class Part(NamedTuple):
     at: int
 
 
+class _Pad(NamedTuple):
+    """A padded axis of an input's rows; `before` stands for the axes ahead of it, and `filler` has no axis."""
+
+    axis: int
+    before: tuple[slice, ...]
+    filler: NDArray[Any]
+
+
+class _Input(NamedTuple):
+    """An input in one bucket."""
+
+    name: str
+    row_bytes: int
+    pads: tuple[_Pad, ...]
+
+
+class _Output(NamedTuple):
+    """An output in one bucket; `cuts` are (axis of a row, index of the padded length)."""
+
+    name: str
+    dtype: np.dtype[Any]
+    row_shape: tuple[int, ...]
+    cuts: tuple[tuple[int, int], ...]
+
+
 class Packer:
     """Copies the rows of one model's batches.
 
     A model that is not batched is treated as one whose only row is the whole set of tensors.
 
+    A slot's arrays of all buckets lie over the same memory, each from its first byte on; what one bucket left there,
+    another finds.
+
     Args:
         spec: the model's signature.
         slots: how many slots there are.
+        padded: the axes that are padded.
+
+    Raises:
+        ConfigError: `padded` does not fit the model, see `spec.padding.padded_axes`.
     """
 
-    def __init__(self, spec: ModelSpec, slots: int) -> None:
-        self._spec = spec
-        # How many rows of each slot, from row 0 on, may hold something else than zeros: all of them at first,
-        # for fresh pinned memory holds anything. Only the thread that packs touches this.
-        self._used_rows = [spec.gears.largest] * slots
+    def __init__(self, spec: ModelSpec, slots: int, padded: Sequence[PaddedLength] = ()) -> None:
+        axes = padded_axes(spec, padded)
+        self._batched = spec.batched
+        self._dtypes = [(tensor.name, tensor.dtype.numpy) for tensor in spec.inputs]
+        self._fitting = Fitting(spec, padded)
+        self._sizes: dict[tuple[tuple[int, ...], ...], Size] = {}
+        self._inputs = [
+            [_input(spec, number, tensor, axes) for tensor in spec.inputs]
+            for number in range(len(spec.buckets))
+        ]
+        self._outputs = [
+            [_output(spec, number, tensor, axes) for tensor in spec.outputs]
+            for number in range(len(spec.buckets))
+        ]
+        # How many bytes of each input of each slot, from the first on, may hold something else than zeros: all of
+        # them at first, for fresh pinned memory holds anything. Only the thread that packs touches this.
+        whole = [
+            max(
+                spec.bytes_at(tensor.name, number, bucket.gears.largest)
+                for number, bucket in enumerate(spec.buckets)
+            )
+            for tensor in spec.inputs
+        ]
+        self._used_bytes = [list(whole) for _ in range(slots)]
 
-    def rows(self, inputs: Tensors) -> int:
-        """Rows of a request; 1 if the model is not batched.
+    def measure(self, inputs: Tensors) -> Size:
+        """How large a request is, and in which buckets it can run.
 
         The data plane has checked the tensors before. This is the last look before they share a batch with
         others, where a wrong shape would fail all of it, or spread one row over many.
 
         Raises:
-            InvalidTensor: the tensors do not fit the signature, or have no row.
+            InvalidTensor: the tensors do not fit the signature, have no row, or fit no bucket.
         """
-        first = inputs.get(self._spec.inputs[0].name)
-        rows = first.shape[0] if self._spec.batched and first is not None and first.ndim else 1
-        for tensor in self._spec.inputs:
-            given = inputs.get(tensor.name)
+        shapes = []
+        for name, dtype in self._dtypes:
+            given = inputs.get(name)
             if given is None:
-                raise InvalidTensor(f"input '{tensor.name}' is missing")
-            if rows < 1 or given.shape != tensor.at(rows) or given.dtype != tensor.dtype.numpy:
-                raise InvalidTensor(
-                    f"input '{tensor.name}' is {given.dtype}{list(given.shape)}; it must be "
-                    f"{tensor.dtype.numpy}{list(tensor.at(max(rows, 1)))}"
-                )
-        return rows
+                raise InvalidTensor(f"input '{name}' is missing")
+            if given.dtype != dtype:
+                raise InvalidTensor(f"input '{name}' is {given.dtype}{list(given.shape)}; it must be {dtype}")
+            shapes.append(given.shape)
+        key = tuple(shapes)
+        size = self._sizes.get(key)
+        if size is None:
+            size = self._fitting.size(key)
+            if len(self._sizes) >= _MOST_KNOWN:
+                self._sizes.clear()
+            self._sizes[key] = size
+        return size
 
-    def outputs(self, rows: int) -> dict[str, NDArray[Any]]:
-        """Room for the results of a request of `rows` rows: one array for each output, not yet written."""
-        return {tensor.name: np.empty(tensor.at(rows), tensor.dtype.numpy) for tensor in self._spec.outputs}
+    def outputs(self, size: Size, bucket: int) -> dict[str, NDArray[Any]]:
+        """Room for the results of a request: one array for each output, not yet written.
 
-    def pack(self, slot: int, gear: int, parts: Sequence[Part], inputs: Tensors) -> None:
+        Args:
+            size: of the request.
+            bucket: index of the bucket it runs in; outputs that are cut have the request's own lengths.
+        """
+        rows = (size.rows,) if self._batched else ()
+        found = {}
+        for name, dtype, shape, cuts in self._outputs[bucket]:
+            if cuts:
+                shape = _cut(shape, cuts, size.lengths)
+            found[name] = np.empty(rows + shape, dtype)
+        return found
+
+    def pack(self, slot: int, bucket: int, gear: int, parts: Sequence[Part], inputs: Tensors) -> None:
         """Write the rows of `parts` into `inputs`, a slot's pinned arrays, and zero the padding up to `gear`.
 
-        The parts lie one after the other from row 0 on. `inputs` has shape (largest gear, *row shape), or the
-        tensor's own shape if the model is not batched.
+        The parts lie one after the other from row 0 on. `inputs` has shape (largest gear of the bucket, *row shape),
+        or the bucket's own shape if the model is not batched.
         """
         filled = parts[-1].at + parts[-1].rows
-        stale = min(self._used_rows[slot], gear)
-        self._used_rows[slot] = max(filled, self._used_rows[slot])
-        for tensor in self._spec.inputs:
-            room = self._as_rows(inputs[tensor.name])
-            for part in parts:
-                rows = self._as_rows(part.inputs[tensor.name])[part.start : part.start + part.rows]
-                np.copyto(room[part.at : part.at + part.rows], rows)
-            if filled < stale:
-                room[filled:stale] = 0
-        if self._used_rows[slot] <= gear:
-            self._used_rows[slot] = filled
+        used = self._used_bytes[slot]
+        for place, (name, size, pads) in enumerate(self._inputs[bucket]):
+            room = inputs[name] if self._batched else inputs[name][np.newaxis]
+            for given, _, start, rows, at in parts:
+                source = given[name] if self._batched else given[name][np.newaxis]
+                if len(source) != rows:
+                    source = source[start : start + rows]
+                if pads:
+                    _fill_up(room[at : at + rows], source, pads)
+                else:
+                    room[at : at + rows] = source
+            end = gear * size
+            if (stale := min(used[place], end)) > filled * size:
+                room[filled : -(-stale // size)] = 0
+            # What lies behind this gear, where a larger one or another bucket was, is as it was.
+            used[place] = filled * size if used[place] <= end else used[place]
 
-    def unpack(self, parts: Sequence[Part], outputs: Tensors) -> None:
+    def unpack(self, bucket: int, parts: Sequence[Part], outputs: Tensors) -> None:
         """Copy the rows of `parts` out of `outputs`, a slot's pinned arrays, to the requests' own arrays."""
-        for tensor in self._spec.outputs:
-            results = self._as_rows(outputs[tensor.name])
-            for part in parts:
-                rows = self._as_rows(part.outputs[tensor.name])[part.start : part.start + part.rows]
-                np.copyto(rows, results[part.at : part.at + part.rows])
+        for name, _, _, cuts in self._outputs[bucket]:
+            results = outputs[name] if self._batched else outputs[name][np.newaxis]
+            for _, wanted, start, rows, at in parts:
+                target = wanted[name] if self._batched else wanted[name][np.newaxis]
+                if cuts:
+                    shown = (slice(at, at + rows), *map(slice, target.shape[1:]))
+                    target[start : start + rows] = results[shown]
+                else:
+                    target[start : start + rows] = results[at : at + rows]
 
-    def _as_rows(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The array with rows along axis 0."""
-        return array if self._spec.batched else array[np.newaxis]
+
+def _fill_up(room: NDArray[Any], rows: NDArray[Any], pads: Sequence[_Pad]) -> None:
+    """Write rows into the corner of `room`, and the filler behind them along each padded axis."""
+    if len(pads) == 1:
+        corner: tuple[slice, ...] = (*pads[0].before, slice(rows.shape[pads[0].axis]))
+    else:
+        corner = tuple(map(slice, rows.shape))
+    room[corner] = rows
+    for axis, before, filler in pads:
+        if rows.shape[axis] < room.shape[axis]:
+            behind = (*before, slice(rows.shape[axis], None))
+            room[behind] = filler
+
+
+def _input(
+    spec: ModelSpec, bucket: int, tensor: TensorSpec, axes: Mapping[tuple[str, str], Sequence[PaddedAxis]]
+) -> _Input:
+    shape = spec.buckets[bucket].shapes[tensor.name]
+    shift = 0 if spec.batched else 1
+    pads = tuple(
+        _Pad(pad.axis + shift, (slice(None),) * (pad.axis + shift), np.asarray(pad.value))
+        for pad in axes.get(("input", tensor.name), ())
+    )
+    return _Input(tensor.name, row_bytes(tensor.dtype, shape), pads)
+
+
+def _output(
+    spec: ModelSpec, bucket: int, tensor: TensorSpec, axes: Mapping[tuple[str, str], Sequence[PaddedAxis]]
+) -> _Output:
+    shape = spec.buckets[bucket].shapes[tensor.name]
+    shift = 1 if spec.batched else 0
+    cuts = tuple((cut.axis - shift, cut.length) for cut in axes.get(("output", tensor.name), ()))
+    return _Output(tensor.name, tensor.dtype.numpy, shape, cuts)
+
+
+def _cut(shape: tuple[int, ...], cuts: Sequence[tuple[int, int]], lengths: Sequence[int]) -> tuple[int, ...]:
+    sizes = list(shape)
+    for axis, length in cuts:
+        sizes[axis] = lengths[length]
+    return tuple(sizes)

@@ -1,6 +1,6 @@
-"""The planner: which tickets run next, together, in which slot and at which gear.
+"""The planner: which tickets run next, together, in which slot, with which shapes and at which gear.
 
-A pure machine. Events go in (`offer`, `cancel`, `finished`, `failed`, `drain`), decisions come out (`plan`,
+A pure machine. Events go in (`offer`, `cancel`, `finished`, `failed`, `drain`, `retune`), decisions come out (`plan`,
 `take_expired`, `next_wakeup`). It reads no clock: `now` is an argument wherever time matters, in seconds of
 any monotonic clock. The same events at the same times give the same decisions.
 
@@ -10,115 +10,76 @@ A ticket waits, runs, and ends exactly once:
        │                                     │
        ├── a batch it is in failed ──────────┴──> FAILED
        ├── its caller left ──────────────────┴──> CANCELLED
-       └── its deadline came ───────────────────> EXPIRED
+       └── its deadline cannot be met any more ─> EXPIRED
 
 *When* is a batch sealed? As late as can be, for until then it may grow: when the device has nothing to do,
 or when what waits fills the best gear (most rows per millisecond). Such a batch gains nothing by waiting, and
-its copy in can overlap the run before it (DESIGN, decision 4).
+its copy in can overlap the run before it (DESIGN, decision 4). With `deferred`, and only while every ticket that
+waits has a deadline, an idle device waits until the earliest of these deadlines leaves no more time for the rows
+that wait and one more (Symphony's window, facts: peers §4.3).
 
-*Who* is in it? First come, first served: tickets are taken from the head of the queue while they fit, and
-nobody overtakes. A ticket is kept whole if it fits the largest gear. A larger one is split: it fills whatever
-room each batch has left, so its parts may share batches with others.
+*Who* is in it? Tickets go by when they are due: at their deadline, or PATIENCE_S after their offer if that is
+earlier or they have none; and STEP_S later for each level of priority below the first. So of tickets that come
+together the more urgent level goes first, and once a ticket has waited for PATIENCE_S and STEP_S for each level,
+nobody who comes later goes before it. Nobody overtakes within a batch. A ticket is kept whole if it fits a gear. A
+larger one is split, and takes turns: after a batch with rows of such a ticket the small ones that wait go first and
+large ones get the room they leave; if there was none, the first large one leads the batch after. So large tickets
+hold up small ones for one batch at a time, and are never starved by them.
 
-*At which gear?* The policy says, given what waits (DESIGN, decision 5).
+*With which shapes?* The head of the order decides, among the buckets that it fits (`grouping`). Padding that is left
+is filled from other lines that fit, which costs nothing.
+
+*At which gear?* The policy says, given what waits (DESIGN, decision 5). A deadline that the gear would break makes the
+planner step down (`meeting`); tickets that cannot be met at all are dropped before they cost device time.
 
 What always holds is written down as code in `Planner.check`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
-from enum import Enum
-from heapq import heapify, heappop, heappush
-from typing import NamedTuple
+from collections.abc import Sequence
+from math import inf
 
+from ascend_serve.batching.choice import Policy
+from ascend_serve.batching.composing import Composer
 from ascend_serve.batching.costs import CostTable
-from ascend_serve.batching.policy import Policy
-from ascend_serve.errors import ConfigError, Draining, QueueFull, RequestTooLarge
-from ascend_serve.spec.gears import Gears
+from ascend_serve.batching.forecast import Forecast
+from ascend_serve.batching.prices import Prices
+from ascend_serve.batching.rates import RateMeter
+from ascend_serve.batching.ticket import Batch, Piece, Ticket, TicketState, batch_rules
+from ascend_serve.batching.waiting import Line, Waiting
+from ascend_serve.errors import (
+    ConfigError,
+    DeadlineUnmet,
+    Draining,
+    QueueFull,
+    RequestError,
+    RequestTooLarge,
+)
 
-STALE_ALARMS = 64
-"""Alarms of ended tickets that may pile up, beyond one for each waiting ticket, before they are swept out."""
+__all__ = ["PATIENCE_S", "STEP_S", "Batch", "Piece", "Planner", "Ticket", "TicketState"]
 
+PATIENCE_S = 1.0
+"""A ticket is due at the latest so long after its offer, level of priority aside."""
 
-class TicketState(Enum):
-    """Where a ticket is on its way; the last four are ends."""
+STEP_S = 1.0
+"""How much later a ticket is due for each level of priority; not less than PATIENCE_S, so that levels come first."""
 
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A request as the planner sees it: rows, times and how far it has come.
-
-    Attributes:
-        number: counts tickets in the order of their offers.
-        rows: how many rows it has.
-        offered_at: when it was accepted, in seconds.
-        deadline: when it is no longer wanted, in seconds, or None.
-        state: where it is.
-        sealed_rows: rows that are in a batch, from row 0 on.
-        landed_rows: rows of batches that came back without an error.
-    """
-
-    number: int
-    rows: int
-    offered_at: float
-    deadline: float | None
-    state: TicketState = TicketState.WAITING
-    sealed_rows: int = 0
-    landed_rows: int = 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether it has come to one of its four ends."""
-        return self.state is not TicketState.WAITING and self.state is not TicketState.RUNNING
-
-
-class Piece(NamedTuple):
-    """Rows `start` to `start + rows` of a ticket, which lie in the slot from row `at` on."""
-
-    ticket: Ticket
-    start: int
-    rows: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Tickets sealed for one slot.
-
-    Attributes:
-        slot: the slot it owns until it has finished or failed.
-        gear: rows that the device runs, a compiled gear.
-        rows: rows that are real; the rest of the gear is padding.
-        pieces: what is in it, in slot order without gaps.
-        sealed_at: when it was sealed, in seconds.
-    """
-
-    slot: int
-    gear: int
-    rows: int
-    pieces: tuple[Piece, ...]
-    sealed_at: float
+_RUNNING = TicketState.RUNNING
+_DONE = TicketState.DONE
 
 
 class Planner:
     """Holds what waits and what runs, and decides.
 
     Args:
-        gears: the compiled gears.
-        costs: device time of each of them.
-        policy: chooses the gear of a batch.
+        tables: device time of each compiled gear, one table for each bucket.
+        policy: chooses the gear of a batch; prepared for the tables, if it is to be.
         slots: how many batches there is room for.
         max_queued_rows: the most rows that may wait.
         in_flight: the most batches that may run at once, 1 to `slots`; None is `slots`.
+        priority_levels: how many levels of priority there are.
+        deferred: whether an idle device may wait while all deadlines allow it, for larger batches.
 
     Raises:
         ConfigError: a bound out of its range, or a policy that wants a gear which is not compiled.
@@ -126,64 +87,98 @@ class Planner:
 
     def __init__(
         self,
-        gears: Gears,
-        costs: CostTable,
+        tables: Sequence[CostTable],
         policy: Policy,
         *,
         slots: int,
         max_queued_rows: int,
         in_flight: int | None = None,
+        priority_levels: int = 1,
+        deferred: bool = False,
     ) -> None:
+        if not tables:
+            raise ConfigError("no cost table: give one for each bucket")
         if slots < 1:
-            raise ConfigError(f"slots is {slots}; at least 1 is needed, and 2 let copies overlap runs")
+            raise ConfigError(f"slots is {slots}; at least 1 is needed")
         if max_queued_rows < 1:
             raise ConfigError(f"max_queued_rows is {max_queued_rows}; at least 1 is needed")
         if in_flight is not None and not 1 <= in_flight <= slots:
             raise ConfigError(f"in_flight is {in_flight}; with {slots} slots it is 1 to {slots}")
-        self._gears = policy.usable(gears)
-        self._costs = costs
-        self._policy = policy
-        self._best_gear = costs.best_gear(self._gears)
+        if priority_levels < 1:
+            raise ConfigError(f"priority_levels is {priority_levels}; at least 1 is needed")
         self._slots = slots
         self._max_queued_rows = max_queued_rows
         self._most_running = slots if in_flight is None else in_flight
-        # An ordered dict is a queue out of whose middle a ticket can be taken in O(1), as cancelling needs.
-        self._waiting: OrderedDict[Ticket, None] = OrderedDict()
-        self._waiting_rows = 0
+        self._levels = priority_levels
+        self._middle = (priority_levels + 1) // 2
+        self._deferred = deferred
+        self._buckets = len(tables)
+        self._forecast = Forecast()
+        self._rate = RateMeter()
+        self._tune(tables, policy)
         self._running: dict[int, Batch] = {}
         self._free_slots = list(reversed(range(slots)))
-        # A heap of (deadline, number, ticket). Tickets that wait no more stay in it until they come up.
-        self._alarms: list[tuple[float, int, Ticket]] = []
         self._expired: list[Ticket] = []
         self._offers = 0
         self._draining = False
 
     # --- events in ------------------------------------------------------------------------------
 
-    def offer(self, now: float, rows: int, deadline: float | None = None) -> Ticket:
+    def offer(
+        self,
+        now: float,
+        rows: int,
+        *,
+        fits: tuple[int, ...] = (0,),
+        deadline: float | None = None,
+        priority: int | None = None,
+    ) -> Ticket:
         """Take a request of `rows` rows into the queue.
+
+        Args:
+            now: the time, in seconds.
+            rows: how many rows it has.
+            fits: the buckets that it may run in, cheapest shapes first.
+            deadline: when its result is no longer wanted, in seconds.
+            priority: its level; 1 is the most urgent, None is the middle one.
 
         Raises:
             RequestTooLarge: more rows than may ever wait.
+            RequestError: a level of priority that there is not.
             QueueFull: more rows than may wait beside those that do.
+            DeadlineUnmet: its deadline would pass even if all before it ran at the best rate.
             Draining: after `drain`.
-            ValueError: fewer rows than one.
+            ValueError: fewer rows than one, or a bucket that is not there.
         """
         if rows < 1:
             raise ValueError(f"a ticket of {rows} rows: it has at least 1")
         if self._draining:
             raise Draining("the replica is shutting down and takes no new requests")
-        if self._waiting_rows + rows > self._max_queued_rows:
+        waiting = self._waiting
+        if waiting.rows + rows > self._max_queued_rows:
             raise self._refusal(rows)
-        ticket = Ticket(self._offers, rows, now, deadline)
-        self._offers += 1
-        self._waiting[ticket] = None
-        self._waiting_rows += rows
+        level = self._middle if priority is None else self._level(priority)
+        line = waiting.small.get(fits)
+        if line is None or rows > line.most_rows:
+            line = waiting.line_for(fits, rows)
+        due = now + PATIENCE_S
+        latest = inf
+        if deadline is not None and deadline < due:
+            due = deadline
+        if level > 1:
+            due += (level - 1) * STEP_S
         if deadline is not None:
-            heappush(self._alarms, (deadline, ticket.number, ticket))
-            if len(self._alarms) > 2 * len(self._waiting) + STALE_ALARMS:
-                self._alarms = [alarm for alarm in self._alarms if alarm[2] in self._waiting]
-                heapify(self._alarms)
+            own_s = line.known_s.get(rows) or line.least_s(rows)
+            latest = deadline - own_s
+            # Most often there is time for all that waits, whoever goes before it.
+            free_at = self._forecast.compute_until
+            all_s = (waiting.work_ns + rows * line.row_ns) / 1e9
+            if (free_at if free_at > now else now) + all_s >= latest:
+                self._admit(now, rows, line, deadline, due)
+        ticket = Ticket(self._offers, rows, now, deadline, line.fits, level, line.large, due, latest)
+        self._offers += 1
+        self._rate.arrived(now, rows)
+        waiting.join(now, ticket, line)
         return ticket
 
     def cancel(self, ticket: Ticket) -> bool:
@@ -201,10 +196,10 @@ class Planner:
         """
         self._release(batch)
         done = []
-        for piece in batch.pieces:
-            ticket = piece.ticket
-            ticket.landed_rows += piece.rows
-            if ticket.landed_rows == ticket.rows and self._end(ticket, TicketState.DONE):
+        for ticket, _, rows, _ in batch.pieces:
+            ticket.landed_rows += rows
+            if ticket.landed_rows == ticket.rows and ticket.state is _RUNNING:
+                ticket.state = _DONE
                 done.append(ticket)
         return done
 
@@ -229,6 +224,19 @@ class Planner:
         """Take nothing new from now on; what was accepted still runs."""
         self._draining = True
 
+    def retune(self, tables: Sequence[CostTable], policy: Policy) -> None:
+        """Go by other costs and another policy from now on; what waits and what runs stays. O(n).
+
+        Raises:
+            ConfigError: not as many tables as before, or a policy that wants a gear which is not compiled.
+        """
+        if len(tables) != self._buckets:
+            raise ConfigError(f"{len(tables)} cost tables for {self._buckets} buckets")
+        tickets = sorted(self._waiting, key=lambda ticket: ticket.number)
+        self._tune(tables, policy)
+        for ticket in tickets:
+            self._waiting.rejoin(ticket)
+
     # --- decisions out --------------------------------------------------------------------------
 
     def plan(self, now: float) -> Batch | None:
@@ -237,40 +245,50 @@ class Planner:
         Call it until it answers None: more than one batch may be ready.
         """
         self._expire(now)
-        if not self._waiting or len(self._running) >= self._most_running:
+        if not self._waiting.tickets or len(self._running) >= self._most_running:
+            self._composer.ask_at = inf
             return None
-        if not self._running:
-            return self._seal(now, self._policy.choose(self._waiting_rows, self._gears, self._costs))
-        if self._waiting_rows >= self._best_gear:
-            return self._seal(now, self._best_gear)
-        return None
+        composed = self._composer.compose(now, busy=bool(self._running))
+        if composed is None:
+            return None
+        bucket, pieces = composed
+        prices = self._prices[bucket]
+        rows = pieces[-1].at + pieces[-1].rows
+        gear = prices.gears.cover(rows)
+        batch = Batch(self._free_slots.pop(), bucket, gear, rows, tuple(pieces), now)
+        self._running[batch.slot] = batch
+        self._forecast.sealed(now, prices.stages_s[gear])
+        return batch
 
     def take_expired(self, now: float) -> list[Ticket]:
-        """The tickets that EXPIRED by `now` and were not returned before.
+        """The tickets that EXPIRED by `now` and were not returned before; `Ticket.reason` says why.
 
-        A ticket expires when its deadline comes while rows of it wait; none of them is sealed after that.
+        A ticket expires while rows of it wait: when there is no time left for them before its deadline even at the
+        quickest gear, or none after the batch that goes before. None of its rows is sealed after that.
         """
         self._expire(now)
         expired, self._expired = self._expired, []
         return expired
 
     def next_wakeup(self) -> float | None:
-        """When to ask again though no event comes: the earliest deadline of a waiting ticket, or None."""
-        while self._alarms and self._alarms[0][2] not in self._waiting:
-            heappop(self._alarms)
-        return self._alarms[0][0] if self._alarms else None
+        """When to ask again though no event comes, in seconds; None if there is no need.
+
+        It is when the next ticket expires, or when a decision to wait ends.
+        """
+        wakeup = min(self._waiting.next_latest(), self._composer.ask_at)
+        return None if wakeup == inf else wakeup
 
     # --- what can be seen from outside ----------------------------------------------------------
 
     @property
     def queued_tickets(self) -> int:
         """Tickets with rows that wait."""
-        return len(self._waiting)
+        return self._waiting.tickets
 
     @property
     def queued_rows(self) -> int:
         """Rows that wait."""
-        return self._waiting_rows
+        return self._waiting.rows
 
     @property
     def running_batches(self) -> int:
@@ -282,7 +300,37 @@ class Planner:
         """Whether nothing new is taken."""
         return self._draining
 
-    # --- inside ---------------------------------------------------------------------------------
+    def rate_per_ms(self, now: float) -> float:
+        """Rows that are accepted per millisecond, as estimated at `now`."""
+        return self._rate.per_ms(now)
+
+    # --- accepting ------------------------------------------------------------------------------
+
+    def _tune(self, tables: Sequence[CostTable], policy: Policy) -> None:
+        """Make an empty queue, and what composes batches out of it, for these costs and this policy."""
+        prices = [Prices(table, policy.usable(table.gears)) for table in tables]
+        # No ticket is due later than this after its offer.
+        waiting = Waiting(prices, PATIENCE_S + (self._levels - 1) * STEP_S)
+        self._composer = Composer(
+            waiting,
+            prices,
+            policy,
+            rate=self._rate,
+            forecast=self._forecast,
+            drop=self._drop,
+            deferred=self._deferred,
+        )
+        self._prices = prices
+        self._waiting = waiting
+
+    def _level(self, priority: int) -> int:
+        """The level of a request that names one."""
+        if not 1 <= priority <= self._levels:
+            raise RequestError(
+                f"priority {priority}: this model has {self._levels} level{'s' * (self._levels > 1)}; "
+                "1 is the most urgent"
+            )
+        return priority
 
     def _refusal(self, rows: int) -> RequestTooLarge | QueueFull:
         """Why `rows` more rows may not wait."""
@@ -290,43 +338,33 @@ class Planner:
             return RequestTooLarge(
                 f"a request of {rows} rows: at most {self._max_queued_rows} may wait (max_queued_rows)"
             )
+        clear_ns = sum(line.rows * line.row_ns for line in self._waiting.lines())
         return QueueFull(
-            f"{self._waiting_rows} rows wait; {rows} more would pass max_queued_rows {self._max_queued_rows}",
-            retry_after_s=self._costs.clear_ms(self._waiting_rows) / 1e3,
+            f"{self._waiting.rows} rows wait; {rows} more would pass max_queued_rows {self._max_queued_rows}",
+            retry_after_s=clear_ns / 1e9,
         )
 
-    def _seal(self, now: float, target: int) -> Batch:
-        """Close a batch of about `target` rows from the head of the queue, at the gear that fits it."""
-        if target not in self._gears:
-            raise ValueError(f"policy {self._policy} chose gear {target}; usable: {list(self._gears)}")
-        head = next(iter(self._waiting))
-        if head.rows <= self._gears.largest:
-            target = max(target, self._gears.cover(head.rows))
-        pieces = self._take(target)
-        rows = pieces[-1].at + pieces[-1].rows
-        batch = Batch(self._free_slots.pop(), self._gears.cover(rows), rows, pieces, now)
-        self._running[batch.slot] = batch
-        return batch
+    def _admit(self, now: float, rows: int, line: Line, deadline: float, due: float) -> None:
+        """Look closely whether a ticket of `rows` rows can be back by its deadline.
 
-    def _take(self, room: int) -> tuple[Piece, ...]:
-        """Rows from the head of the queue: as many as fit `room` without breaking what is kept whole."""
-        pieces = []
-        at = 0
-        while at < room and self._waiting:
-            ticket = next(iter(self._waiting))
-            rows = ticket.rows - ticket.sealed_rows
-            if rows > room - at:
-                if ticket.rows <= self._gears.largest:
-                    break
-                rows = room - at
-            pieces.append(Piece(ticket, ticket.sealed_rows, rows, at))
-            at += rows
-            ticket.sealed_rows += rows
-            if ticket.sealed_rows == ticket.rows:
-                ticket.state = TicketState.RUNNING
-                del self._waiting[ticket]
-        self._waiting_rows -= at
-        return tuple(pieces)
+        Raises:
+            DeadlineUnmet: it cannot.
+        """
+        has_s = deadline - now
+        own_s = line.least_s(rows)
+        busy_s = max(0.0, self._forecast.compute_until - now)
+        ahead_s = self._waiting.ahead_ns(now, due) / 1e9
+        # It may share a batch with those before it, and its copy in may overlap what runs.
+        need_s = max(own_s, busy_s + own_s - line.copy_in_s, busy_s + ahead_s + rows * line.row_ns / 1e9)
+        if need_s >= has_s:
+            raise DeadlineUnmet(
+                f"the deadline is {has_s * 1e3:.1f} ms away, but {need_s * 1e3:.1f} ms are needed: "
+                f"{busy_s * 1e3:.1f} for what runs, {ahead_s * 1e3:.1f} for what goes before it, at least "
+                f"{own_s * 1e3:.1f} for its own {rows} rows",
+                retry_after_s=busy_s + ahead_s,
+            )
+
+    # --- ends -----------------------------------------------------------------------------------
 
     def _release(self, batch: Batch) -> None:
         """Free the slot of a running batch."""
@@ -334,52 +372,50 @@ class Planner:
             raise ValueError(f"the batch in slot {batch.slot} is not running: it finished or failed before")
         del self._running[batch.slot]
         self._free_slots.append(batch.slot)
+        if not self._running:
+            self._forecast.nothing_runs()
 
     def _expire(self, now: float) -> None:
-        """End the waiting tickets whose deadline has come, and keep them for `take_expired`."""
-        while self._alarms and self._alarms[0][0] <= now:
-            ticket = heappop(self._alarms)[2]
-            if ticket in self._waiting:
-                self._end(ticket, TicketState.EXPIRED)
-                self._expired.append(ticket)
+        """End the tickets that can no longer be met by themselves, and keep them for `take_expired`."""
+        while (ticket := self._waiting.next_too_late(now)) is not None:
+            deadline = ticket.deadline or 0.0
+            if deadline <= now:
+                reason = "the deadline passed while it waited"
+            else:
+                reason = (
+                    f"the deadline is {(deadline - now) * 1e3:.1f} ms away, but its rows take at least "
+                    f"{(deadline - ticket.latest) * 1e3:.1f} ms"
+                )
+            self._drop(ticket, reason)
 
-    def _end(self, ticket: Ticket, state: TicketState) -> bool:
+    def _drop(self, ticket: Ticket, reason: str) -> None:
+        """End a ticket that cannot be in time."""
+        self._end(ticket, TicketState.EXPIRED, reason)
+
+    def _end(self, ticket: Ticket, state: TicketState, reason: str = "") -> bool:
         """Bring a ticket to its end, once; False when it had ended before."""
         if ticket.ended:
             return False
-        if ticket.state is TicketState.WAITING:
-            del self._waiting[ticket]
-            self._waiting_rows -= ticket.rows - ticket.sealed_rows
+        waits = ticket.state is TicketState.WAITING
         ticket.state = state
+        ticket.reason = reason
+        if waits:
+            self._waiting.leave(ticket)
+        if state is TicketState.EXPIRED:
+            self._expired.append(ticket)
         return True
 
     def check(self) -> None:
         """Raise AssertionError unless all that must always hold does. O(n): for tests and replays."""
-        waiting = list(self._waiting)
         slots = [*self._free_slots, *self._running]
         rules = {
-            "whoever is in the queue waits": all(
-                ticket.state is TicketState.WAITING and ticket.sealed_rows < ticket.rows for ticket in waiting
-            ),
-            "the queue is in the order of the offers": waiting == sorted(waiting, key=lambda t: t.number),
-            "only the head of the queue has begun": not any(ticket.sealed_rows for ticket in waiting[1:]),
-            "waiting rows are counted right": self._waiting_rows
-            == sum(ticket.rows - ticket.sealed_rows for ticket in waiting),
-            "no more rows wait than may": self._waiting_rows <= self._max_queued_rows,
+            **self._waiting.rules(),
+            "no more rows wait than may": self._waiting.rows <= self._max_queued_rows,
             "a slot is free or owned by one batch": sorted(slots) == list(range(self._slots)),
             "no more batches run than may": len(self._running) <= self._most_running,
-            "every deadline in the queue has its alarm": {t for t in waiting if t.deadline is not None}
-            <= {ticket for _, _, ticket in self._alarms},
         }
         for batch in self._running.values():
-            sizes = [piece.rows for piece in batch.pieces]
-            starts = [sum(sizes[:i]) for i in range(len(sizes))]
-            rules[f"slot {batch.slot}: a usable gear with room"] = (
-                batch.gear in self._gears and 0 < batch.rows <= batch.gear
-            )
-            rules[f"slot {batch.slot}: pieces lie one after the other"] = (
-                sum(sizes) == batch.rows and [piece.at for piece in batch.pieces] == starts
-            )
+            rules |= batch_rules(batch)
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:
             raise AssertionError(f"the planner broke its rules: {'; '.join(broken)}")

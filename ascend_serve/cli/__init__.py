@@ -18,7 +18,9 @@ _VERBS = {
     "import-atc": "Turn ATC command lines into recipes, and say what is wrong with them.",
     "init-recipe": "Propose a first recipe for a model.",
     "inspect": "Show what a compiled model is, or how two differ.",
+    "plan": "Simulate a load: how many NPUs it needs, what each policy gives, which gears to compile.",
     "preflight": "See what would go wrong with a recipe, before ATC runs.",
+    "replay": "Show what a planner's journal tells, beside what other policies would have done.",
     "run": "Serve a file on this machine, over Serve's fast data path, until Ctrl-C.",
     "verify": "Compare what an artifact computes with its source model, at each gear.",
 }

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import click
 
 _RAISED = re.compile(r"^(?:\w+\.)+\w+: (?P<words>.+)$", re.MULTILINE)
+_STARTING_S = 0.3
+_SERVING_S = 3.0
+"""Pauses between two looks. One costs this process and Serve's controller 15 ms of CPU together."""
 _WRAPPING = re.compile(r"^.*(?:failed with exception:|Error:)$")
 
 
@@ -43,7 +46,7 @@ class Watcher(threading.Thread):
         self._stop_asked.set()
 
     def run(self) -> None:
-        """Ask Serve a few times a second, until told to stop or an application failed."""
+        """Ask Serve until told to stop or an application failed: a few times a second while one is on its way up."""
         import ray
         from ray import serve
         from ray.exceptions import RayError
@@ -51,7 +54,8 @@ class Watcher(threading.Thread):
 
         announced: set[str] = set()
         started = time.monotonic()
-        while not self._stop_asked.wait(0.3):
+        pause_s = _STARTING_S
+        while not self._stop_asked.wait(pause_s):
             if not ray.is_initialized():
                 continue
             try:
@@ -72,3 +76,4 @@ class Watcher(threading.Thread):
                     # A real signal, because it also ends the sleep that `serve run` is in.
                     os.kill(os.getpid(), signal.SIGINT)
                     return
+            pause_s = _SERVING_S if announced.issuperset(applications) else _STARTING_S

@@ -33,6 +33,7 @@ _NOT_SERVED = {
     "BF16": "send FP32 or FP16, as the model's metadata says",
 }
 _FLOATS = (DataType.FP32, DataType.FP64)
+_LITTLE = {dtype: dtype.numpy.newbyteorder("<") for dtype in DataType}
 AS_BYTES = (
     'as binary tensor data (parameters "binary_data_size" on an input, "binary_data": true on an output)'
 )
@@ -73,7 +74,8 @@ def array_from_binary(raw: memoryview, dtype: DataType, shape: tuple[int, ...], 
     Raises:
         InvalidTensor: the number of bytes is not that of the shape, or a BOOL byte is neither 0 nor 1.
     """
-    needed = prod(shape) * dtype.itemsize
+    little = _LITTLE[dtype]
+    needed = prod(shape) * little.itemsize
     if len(raw) != needed:
         raise InvalidTensor(
             f"input '{tensor}': {len(raw)} bytes of binary data, but shape {list(shape)} of {dtype.name} "
@@ -85,8 +87,8 @@ def array_from_binary(raw: memoryview, dtype: DataType, shape: tuple[int, ...], 
         if octets.max(initial=0) > 1:
             index = int(np.argmax(octets > 1))
             raise InvalidTensor(f"input '{tensor}': byte {index} is {octets[index]}, but a BOOL is 0 or 1")
-    array: Array = np.frombuffer(raw, dtype.numpy.newbyteorder("<"))
-    return array.reshape(shape)
+    array: Array = np.ndarray(shape, little, raw)
+    return array
 
 
 def array_from_json(data: object, dtype: DataType, shape: tuple[int, ...], tensor: str) -> Array:

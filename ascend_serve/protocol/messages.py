@@ -1,4 +1,7 @@
-"""What front doors and the data plane say to each other: requests, responses and metadata as frozen values.
+"""What front doors and the data plane say to each other: requests, responses and metadata.
+
+None of them changes once it is made. The two that every request makes are not frozen all the same: a frozen dataclass
+takes three times as long to make.
 
 The words are those of the Open Inference Protocol v2. Tensors are numpy arrays; those of a request are often
 read-only views on the received bytes, at any alignment.
@@ -23,7 +26,7 @@ class RequestedOutput:
     binary: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class InferRequest:
     """One inference request.
 
@@ -33,7 +36,8 @@ class InferRequest:
         id: the caller's own mark, to be echoed; None if there is none.
         inputs: one array per input, of the shape the caller declared.
         outputs: the outputs to return, in this order; empty for all of the model's.
-        parameters: the request's parameters as sent; those nobody knows are ignored.
+        parameters: the request's parameters as sent; `timeout` and `priority` are heeded (`scheduling`), and those
+            nobody knows are ignored.
         binary_output_default: whether outputs go back as bytes where nothing else is asked
             (`binary_data_output`).
     """
@@ -54,7 +58,7 @@ class InferRequest:
         return self.binary_output_default
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class InferResponse:
     """The answer to one request; `outputs` stand in the order they are to be written in."""
 
@@ -67,7 +71,7 @@ class InferResponse:
 
 @dataclass(frozen=True, slots=True)
 class TensorMetadata:
-    """Name, datatype and shape of an input or output; -1 marks the batch axis."""
+    """Name, datatype and shape of an input or output; -1 marks the axes whose sizes requests choose."""
 
     name: str
     datatype: str

@@ -294,6 +294,15 @@ def event_elapsed_ms(start: int, end: int) -> float:
 # --- models ----------------------------------------------------------------------------------------
 
 
+def query_size(path: str) -> tuple[int, int]:
+    """Bytes of working memory and of weights that loading an offline model takes (`acl.mdl.query_size`)."""
+    work: int
+    weights: int
+    work, weights, code = _acl().mdl.query_size(path)
+    _check("acl.mdl.query_size", code)
+    return work, weights
+
+
 def load_from_file(path: str) -> int:
     """Load an offline model into the current context; the runtime manages its memory."""
     model: int

@@ -4,14 +4,15 @@ An ACL context is current per thread, and pyACL holds the GIL in nearly everythi
 (facts: pyACL §17). So the device belongs to two threads that share one context, and everyone else only posts
 to them:
 
-    launch() ──▶ launcher: pack, enqueue ──▶ waiter: wait, unpack ──▶ done(None)
+    Runner.launch() ──▶ launcher: pack, enqueue ──▶ waiter: wait, unpack ──▶ done(None, stages)
 
 Both take batches first in, first out, and sleep on a queue in between; nothing polls. The launcher opens and
-closes the session; the waiter spends its time in a synchronise call, without the GIL. While the waiter is
-there, the launcher packs the next slot.
+closes the sessions; the waiter spends its time in a synchronise call, without the GIL. While the waiter is
+there, the launcher packs the next slot. Several sessions on one device take turns as they are launched.
 
-The callables of a batch run on these threads. They must touch plain memory only: an event loop is to be
-reached by `call_soon_threadsafe`, inside `done`.
+Those who post never wait: a post is one `SimpleQueue.put`, and the rest is read from plain attributes, each
+written in one step. The callables of a batch run on the lane's threads. They must touch plain memory only: an
+event loop is to be reached by `call_soon_threadsafe`, inside `done`.
 """
 
 from __future__ import annotations
@@ -28,16 +29,25 @@ from typing import Protocol
 from ascend_serve.errors import AclDeviceFault, AclError, LaneStalled
 from ascend_serve.runtime.slot import Arrays, Slot
 from ascend_serve.spec.model import ModelSpec
+from ascend_serve.spec.timing import GearTimes, Stages
 from ascend_serve.spec.toolchain import Toolchain
 
 _log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL_S = 0.0002
+"""For `sys.setswitchinterval`, to be set once by whoever owns the process (QUIRKS.md, Q6).
+
+When a synchronise returns, the waiter has to get the GIL from the event loop. With the interpreter's 5 ms and a loop
+that computes, a batch of 1.3 ms came back after 13 ms in the median, with 0.5 ms after 3.1, with 0.2 ms after 2.4,
+with 0.1 ms after 2.2; the loop's own work took 2 % longer at 0.2 ms and 6 % at 0.05 ms.
+"""
 
 Pack = Callable[[Arrays], None]
 """Writes rows into a slot's inputs."""
 Unpack = Callable[[Arrays], None]
 """Reads rows out of a slot's outputs."""
-Done = Callable[[BaseException | None], None]
-"""Told once how a batch ended: None, or what failed."""
+Done = Callable[[BaseException | None, Stages | None], None]
+"""Told once how a batch ended: None, or what failed; and what it took on the device, when that was measured."""
 
 
 class LaneDevice(Protocol):
@@ -68,19 +78,19 @@ class LaneSession(Protocol):
 
     @property
     def slots(self) -> Sequence[Slot]:
-        """Its slots."""
+        """Its slots; after `warm_up` they stay the same."""
 
     def bind(self) -> None:
         """Let the calling thread use the session."""
 
-    def warm_up(self) -> dict[int, float]:
-        """Run and measure every gear: gear -> milliseconds."""
+    def warm_up(self) -> GearTimes:
+        """Run and measure every gear of every bucket."""
 
-    def enqueue(self, slot: Slot, gear: int) -> None:
+    def enqueue(self, slot: Slot, bucket: int, gear: int) -> None:
         """Queue a packed slot."""
 
-    def wait(self, slot: Slot) -> None:
-        """Wait for a slot's answers."""
+    def wait(self, slot: Slot) -> Stages | None:
+        """Wait for a slot's answers; what the run took, when it was measured."""
 
     def close(self) -> None:
         """Give everything back."""
@@ -88,21 +98,21 @@ class LaneSession(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LaneReport:
-    """What a lane found when it opened.
+    """What a lane found of one of its sessions when it opened.
 
     Attributes:
         spec: the model's signature.
         soc_name: full name of the device's SoC.
         toolchain: who provides `acl`.
         slots: batches that may be on their way at once.
-        costs: gear -> milliseconds of device time, as warm-up measured them.
+        times: what each gear of each bucket takes on the device, as warm-up measured it.
     """
 
     spec: ModelSpec
     soc_name: str
     toolchain: Toolchain
     slots: int
-    costs: dict[int, float]
+    times: GearTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +138,9 @@ class Heartbeat:
 
 @dataclass(eq=False, slots=True)
 class _Batch:
+    session: int
     slot: int
+    bucket: int
     gear: int
     pack: Pack
     unpack: Unpack
@@ -139,43 +151,77 @@ class _Examination:
     """Stands among the batches for a look at the device."""
 
 
+class Runner:
+    """One session of a lane, for the engine that feeds it. Handed out by `Lane.runner`."""
+
+    __slots__ = ("_lane", "_session")
+
+    def __init__(self, lane: Lane, session: int) -> None:
+        self._lane = lane
+        self._session = session
+
+    def launch(self, slot: int, bucket: int, gear: int, pack: Pack, unpack: Unpack, done: Done) -> None:
+        """Post a batch and return at once.
+
+        On the lane: `pack(inputs)`, the run, `unpack(outputs)`, `done(None, stages)`. If any of it raises, `done`
+        gets the exception and the other batches are unaffected, unless it is an `AclDeviceFault`: then the
+        lane's service is over, and this and all later batches end with that fault. `done` is called exactly
+        once, when the slot is free again; on a lane thread, or here if the lane has closed meanwhile.
+
+        Args:
+            slot: index of a free slot of this session.
+            bucket: index of the row shapes to run with.
+            gear: the compiled size to run at.
+            pack: writes the rows into the slot's inputs (`Slot.inputs_at(bucket)`).
+            unpack: reads the rows out of the slot's outputs; it must not keep the arrays.
+            done: told how the batch ended, and what it took on the device when this one was measured.
+
+        Raises:
+            RuntimeError: the lane is closed or closing.
+        """
+        self._lane._post(_Batch(self._session, slot, bucket, gear, pack, unpack, done))
+
+
 class Lane:
     """A device's two threads.
 
     Args:
-        open_session: opens the device and the session; called on the lane. What `close` of that session does
-            not close is nobody's, so it should close the device too (`Session.open(..., close_device=True)`).
+        open_sessions: opens the device and the sessions on it; called on the lane. They are closed newest first.
+            What that does not close is nobody's, so the oldest should close the device too
+            (`Session.open(..., close_device=True)`).
         name: the threads' name.
         clock: seconds that only grow.
     """
 
     def __init__(
         self,
-        open_session: Callable[[], LaneSession],
+        open_sessions: Callable[[], Sequence[LaneSession]],
         *,
         name: str = "ascend-lane",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._open_session = open_session
+        self._open_sessions = open_sessions
         self._name = name
         self._clock = clock
         self._to_launch: SimpleQueue[_Batch | _Examination | None] = SimpleQueue()
         self._to_wait: SimpleQueue[_Batch | None] = SimpleQueue()
-        # Guards the five below; held for a few lines, never over a call that waits.
-        self._lock = threading.Lock()
+        # Launched, not ended, and when. One step each to add, remove and list, so that nobody needs a lock.
         self._unfinished: dict[_Batch, float] = {}
         self._progress_at = clock()
         self._fault: BaseException | None = None
         self._closing = False
+        # Whether the launcher takes no more batches; what is found in its queue from then on ends with `_refusal`.
+        self._ended = False
+        self._refusal: BaseException = self._closed()
         self._examining = False
-        self._opened: SimpleQueue[LaneReport | BaseException] = SimpleQueue()
+        self._opened: SimpleQueue[tuple[LaneReport, ...] | BaseException] = SimpleQueue()
         self._close_error: BaseException | None = None
         self._launcher = threading.Thread(target=self._run_launcher, name=f"{name}-launcher", daemon=True)
 
     # --- from any thread ---------------------------------------------------------------------------
 
-    def start(self, timeout_s: float) -> LaneReport:
-        """Open the device and the session on the lane, warm up, and say what was found. Blocks.
+    def start(self, timeout_s: float) -> tuple[LaneReport, ...]:
+        """Open the device and the sessions on the lane, warm up, and say what was found, in their order. Blocks.
 
         Args:
             timeout_s: how long that may take.
@@ -192,62 +238,39 @@ class Lane:
             raise LaneStalled(
                 f"{self._name}: the device did not open and warm up within {timeout_s:g} s"
             ) from None
-        if isinstance(outcome, LaneReport):
+        if isinstance(outcome, tuple):
             return outcome
         self._begin_closing()
         self._launcher.join()
         raise outcome
 
-    def launch(self, slot: int, gear: int, pack: Pack, unpack: Unpack, done: Done) -> None:
-        """Post a batch and return at once.
-
-        On the lane: `pack(inputs)`, the run, `unpack(outputs)`, `done(None)`. If any of it raises, `done`
-        gets the exception and the other batches are unaffected, unless it is an `AclDeviceFault`: then the
-        lane's service is over, and this and all later batches end with that fault. `done` is called exactly
-        once, on a lane thread, when the slot is free again.
-
-        Args:
-            slot: index of a free slot.
-            gear: the compiled size to run at.
-            pack: writes the rows into the slot's inputs.
-            unpack: reads the rows out of the slot's outputs; it must not keep the arrays.
-            done: told how the batch ended.
-
-        Raises:
-            RuntimeError: the lane is closed or closing.
-        """
-        batch = _Batch(slot, gear, pack, unpack, done)
-        with self._lock:
-            # Under the lock, so that nothing can be posted behind the end mark, where nobody would find it.
-            if self._closing:
-                raise RuntimeError(f"{self._name} is closed: nothing can be launched on it")
-            self._unfinished[batch] = self._clock()
-            self._to_launch.put(batch)
+    def runner(self, session: int) -> Runner:
+        """The door of session number `session`, as `open_sessions` returned them."""
+        return Runner(self, session)
 
     def examine(self) -> None:
         """Have the lane look at its device between two batches, and return at once.
 
         What it finds is in the heartbeats that follow. So a device that is lost while nothing runs is noticed too.
         """
-        with self._lock:
-            if not self._closing and not self._examining:
-                self._examining = True
-                self._to_launch.put(_Examination())
+        if not (self._closing or self._examining):
+            self._examining = True
+            self._to_launch.put(_Examination())
 
     def heartbeat(self) -> Heartbeat:
-        """How the lane is doing. Cheap, from any thread, and without any ACL call."""
-        with self._lock:
-            return Heartbeat(self._progress_at, next(iter(self._unfinished.values()), None), self._fault)
+        """How the lane is doing. Cheap, from any thread, without a lock and without any ACL call."""
+        return Heartbeat(self._progress_at, min(tuple(self._unfinished.values()), default=None), self._fault)
 
     def close(self, timeout_s: float) -> None:
-        """Finish what was launched, close the session on the lane, end both threads; may be called again.
+        """Finish what was launched, close the sessions on the lane, end both threads; may be called again.
 
         Raises:
             LaneStalled: the device did not return in time; the threads are left behind, as daemons.
-            BaseException: whatever closing the session raised, once; after a device fault it is only logged.
+            BaseException: whatever closing the sessions raised, once; after a device fault it is only logged.
         """
         self._begin_closing()
         if self._launcher.ident is None:  # never started
+            self._end_service()
             return
         self._launcher.join(timeout_s)
         if self._launcher.is_alive():
@@ -256,60 +279,79 @@ class Lane:
         if error is not None:
             raise error
 
+    def _post(self, batch: _Batch) -> None:
+        if self._closing:
+            raise self._closed()
+        self._unfinished[batch] = self._clock()
+        self._to_launch.put(batch)
+        if self._ended:
+            # It may lie behind the last look of the launcher, which set the flag before it looked.
+            self._end_leftovers()
+
+    def _closed(self) -> RuntimeError:
+        return RuntimeError(f"{self._name} is closed: nothing can be launched on it")
+
     def _begin_closing(self) -> None:
-        with self._lock:
-            if not self._closing:
-                self._closing = True
-                self._to_launch.put(None)
+        if not self._closing:
+            self._closing = True
+            self._to_launch.put(None)
+
+    def _end_service(self) -> None:
+        self._ended = True
+        self._end_leftovers()
+
+    def _end_leftovers(self) -> None:
+        """End what was posted and will not be launched any more; on whichever thread finds it."""
+        while True:
+            try:
+                posted = self._to_launch.get_nowait()
+            except Empty:
+                return
+            if isinstance(posted, _Batch):
+                self._finish(posted, copy.copy(self._refusal))
 
     # --- on the launcher ---------------------------------------------------------------------------
 
     def _run_launcher(self) -> None:
+        sessions: Sequence[LaneSession] = ()
         try:
-            session = self._open_session()
+            sessions = self._open_sessions()
+            reports = tuple(_warmed(session) for session in sessions)
         except BaseException as error:  # noqa: BLE001 - handed to the thread that called start()
+            self._close(sessions)
             self._give_up(error)
             return
-        try:
-            costs = session.warm_up()
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that called start()
-            self._close(session)
-            self._give_up(error)
-            return
-        self._progressed()
+        self._progress_at = self._clock()
         waiter = threading.Thread(
-            target=self._run_waiter, args=(session, costs), name=f"{self._name}-waiter", daemon=True
+            target=self._run_waiter, args=(sessions, reports), name=f"{self._name}-waiter", daemon=True
         )
         waiter.start()
         while (posted := self._to_launch.get()) is not None:
-            if isinstance(posted, _Examination):
-                self._examine(session)
+            if isinstance(posted, _Batch):
+                self._launch_one(sessions[posted.session], posted)
             else:
-                self._launch_one(session, posted)
+                self._examine(sessions[0])
         self._to_wait.put(None)
+        self._end_service()
         waiter.join()
-        self._close(session)
+        self._close(sessions)
 
     def _give_up(self, error: BaseException) -> None:
-        self._begin_closing()
-        while (posted := self._to_launch.get()) is not None:
-            if isinstance(posted, _Batch):
-                self._finish(posted, copy.copy(error))
+        self._closing = True
+        self._refusal = error
+        self._end_service()
         self._opened.put(error)
 
     def _examine(self, session: LaneSession) -> None:
-        fault: AclDeviceFault | None = None
         try:
             session.device.examine()
-        except AclDeviceFault as error:
-            fault = error
+        except AclDeviceFault as fault:
+            self._fault = self._fault or fault
         except AclError as error:
             _log.debug(
                 "%s: the device cannot be examined: %s", self._name, error
             )  # says nothing of its health
-        with self._lock:
-            self._examining = False
-            self._fault = self._fault or fault
+        self._examining = False
 
     def _launch_one(self, session: LaneSession, batch: _Batch) -> None:
         if self._fault is not None:
@@ -322,42 +364,41 @@ class Lane:
             self._finish(batch, error)
             return
         try:
-            batch.pack(slot.inputs)
+            batch.pack(slot.inputs_at(batch.bucket))
         except BaseException as error:  # noqa: BLE001 - it is this batch's end, told through done()
             slot.release()
             self._finish(batch, error)
             return
         try:
-            session.enqueue(slot, batch.gear)
+            session.enqueue(slot, batch.bucket, batch.gear)
         except BaseException as error:  # noqa: BLE001 - it is this batch's end, told through done()
             self._fail(batch, error)
             return
-        self._progressed()
+        self._progress_at = self._clock()
         self._to_wait.put(batch)
 
-    def _close(self, session: LaneSession) -> None:
-        try:
-            session.close()
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that calls close()
-            if self._fault is None:
-                self._close_error = error
-            else:
-                _log.warning("%s: closing after a device fault: %s", self._name, error)
+    def _close(self, sessions: Sequence[LaneSession]) -> None:
+        for session in reversed(sessions):
+            try:
+                session.close()
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that calls close()
+                if self._fault is None and self._close_error is None:
+                    self._close_error = error
+                else:
+                    _log.warning("%s: closing after an earlier failure: %s", self._name, error)
 
     # --- on the waiter -----------------------------------------------------------------------------
 
-    def _run_waiter(self, session: LaneSession, costs: dict[int, float]) -> None:
+    def _run_waiter(self, sessions: Sequence[LaneSession], reports: tuple[LaneReport, ...]) -> None:
         try:
-            session.bind()
+            for session in sessions:
+                session.bind()
         except BaseException as error:  # noqa: BLE001 - handed to the thread that called start()
             self._opened.put(error)
         else:
-            device = session.device
-            self._opened.put(
-                LaneReport(session.spec, device.soc_name, device.toolchain, len(session.slots), costs)
-            )
+            self._opened.put(reports)
         while (batch := self._to_wait.get()) is not None:
-            self._wait_one(session, batch)
+            self._wait_one(sessions[batch.session], batch)
 
     def _wait_one(self, session: LaneSession, batch: _Batch) -> None:
         slot = session.slots[batch.slot]
@@ -365,35 +406,35 @@ class Lane:
             self._finish(batch, copy.copy(self._fault))
             return
         try:
-            session.wait(slot)
+            stages = session.wait(slot)
         except BaseException as error:  # noqa: BLE001 - it is this batch's end, told through done()
             self._fail(batch, error)
             return
         failure: BaseException | None = None
         try:
-            batch.unpack(slot.outputs)
+            batch.unpack(slot.outputs_at(batch.bucket))
         except BaseException as error:  # noqa: BLE001 - it is this batch's end, told through done()
             failure = error
         slot.release()
-        self._finish(batch, failure)
+        self._finish(batch, failure, stages)
 
     # --- on both -----------------------------------------------------------------------------------
 
     def _fail(self, batch: _Batch, error: BaseException) -> None:
         if isinstance(error, AclDeviceFault):
-            with self._lock:
-                self._fault = self._fault or error
+            self._fault = self._fault or error
         self._finish(batch, error)
 
-    def _finish(self, batch: _Batch, error: BaseException | None) -> None:
-        with self._lock:
-            del self._unfinished[batch]
-            self._progress_at = self._clock()
+    def _finish(self, batch: _Batch, error: BaseException | None, stages: Stages | None = None) -> None:
+        del self._unfinished[batch]
+        self._progress_at = self._clock()
         try:
-            batch.done(error)
+            batch.done(error, stages)
         except BaseException:  # noqa: BLE001 - the batch has been told; there is nobody left to tell this to
             _log.exception("%s: a batch's done() raised", self._name)
 
-    def _progressed(self) -> None:
-        with self._lock:
-            self._progress_at = self._clock()
+
+def _warmed(session: LaneSession) -> LaneReport:
+    times = session.warm_up()
+    device = session.device
+    return LaneReport(session.spec, device.soc_name, device.toolchain, len(session.slots), times)

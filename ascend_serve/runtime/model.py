@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ascend_serve.errors import AclError, ArtifactError, NotAnOm, SocMismatch
 from ascend_serve.runtime import _acl, _codes
@@ -12,6 +13,10 @@ from ascend_serve.runtime.memory import DeviceBuffer
 
 GEAR_INPUT = "ascend_mbatch_shape_data"
 """The input that ATC appends to a gear model; the gear is written into it (facts: pyACL §12.1)."""
+
+Gear = tuple[int, ...]
+"""What the device is told: a batch size; a height and a width; or all inputs' shapes, one after another."""
+GearKind = Literal["", "batch", "image", "dims"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class OmModel(Handle):
         path: the file it came from.
         inputs: all inputs by index, the gear input included.
         outputs: all outputs by index.
-        gears: compiled batch sizes in the model's order; empty when it has none.
+        gear_kind: which gears the model has; empty when it has none.
+        gears: its gears in the model's order, as the device tells them; empty when it has none.
         gear_input: index of the gear input, or None.
     """
 
@@ -48,13 +54,36 @@ class OmModel(Handle):
     path: Path
     inputs: tuple[DeviceTensor, ...]
     outputs: tuple[DeviceTensor, ...]
-    gears: tuple[int, ...]
+    gear_kind: GearKind
+    gears: tuple[Gear, ...]
     gear_input: int | None
 
-    def set_gear(self, inputs: Dataset, rows: int) -> None:
-        """Write the gear into a data set's gear input; needed before every run (QUIRKS.md, Q1)."""
-        if self.gear_input is not None:
-            _acl.set_dynamic_batch_size(self.address, inputs.address, self.gear_input, rows)
+    @property
+    def visible_inputs(self) -> tuple[DeviceTensor, ...]:
+        """The inputs that callers feed: all but the gear input."""
+        return tuple(tensor for index, tensor in enumerate(self.inputs) if index != self.gear_input)
+
+    def set_gear(self, inputs: Dataset, gear: Gear) -> None:
+        """Write one of `gears` into a data set's gear input; needed before every run (QUIRKS.md, Q1).
+
+        Raises:
+            AclUsageError: not a gear of this model (145013).
+        """
+        assert self.gear_input is not None, "a model with gears has the hidden input"
+        if self.gear_kind == "batch":
+            _acl.set_dynamic_batch_size(self.address, inputs.address, self.gear_input, gear[0])
+        elif self.gear_kind == "image":
+            _acl.set_dynamic_hw_size(self.address, inputs.address, self.gear_input, *gear)
+        else:
+            _acl.set_input_dynamic_dims(self.address, inputs.address, self.gear_input, gear)
+
+    def current_output_dims(self) -> tuple[tuple[int, ...], ...]:
+        """Dims of each output at the gear that was set last on this model, by whichever data set (QUIRKS.md, Q2)."""
+        desc = _acl.create_desc(self.address)
+        try:
+            return tuple(_acl.current_output_dims(desc, index) for index in range(len(self.outputs)))
+        finally:
+            _acl.destroy_desc(desc)
 
     def execute(self, inputs: Dataset, outputs: Dataset, stream: int) -> None:
         """Queue one run on a stream's address; nothing may touch the data sets' memory until it has ended."""
@@ -78,6 +107,36 @@ class Dataset(Handle):
             _acl.destroy_data_buffer(data_buffer)
 
 
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """Bytes of device memory that loading a model takes.
+
+    Attributes:
+        work: for what its operators hand each other.
+        weights: for its weights.
+    """
+
+    work: int
+    weights: int
+
+
+def size_of(path: Path) -> ModelSize:
+    """What loading an `.om` would take, without loading it (`acl.mdl.query_size`).
+
+    Weights that lie in files of their own are not counted.
+
+    Raises:
+        ArtifactError: there is no such file.
+        NotAnOm: the runtime refuses the file itself.
+        AclError: anything else.
+    """
+    _require_file(path)
+    try:
+        return ModelSize(*_acl.query_size(str(path)))
+    except AclError as error:
+        raise _refusal(path, error) from error
+
+
 def load(path: Path, *, ledger: Ledger, parent: object) -> OmModel:
     """Load an `.om` into the current context and read its description.
 
@@ -87,8 +146,7 @@ def load(path: Path, *, ledger: Ledger, parent: object) -> OmModel:
         NotAnOm: the runtime refuses the file itself.
         AclError: anything else, such as memory running out.
     """
-    if not path.is_file():
-        raise ArtifactError(f"model file {path} does not exist")
+    _require_file(path)
     try:
         model_id = _acl.load_from_file(str(path))
     except AclError as error:
@@ -98,7 +156,7 @@ def load(path: Path, *, ledger: Ledger, parent: object) -> OmModel:
         try:
             inputs = tuple(DeviceTensor(*_acl.input_tensor(desc, i)) for i in range(_acl.num_inputs(desc)))
             outputs = tuple(DeviceTensor(*_acl.output_tensor(desc, i)) for i in range(_acl.num_outputs(desc)))
-            gears = _acl.batch_gears(desc)
+            kind, gears = _gears(desc)
             gear_input = _acl.input_index(desc, GEAR_INPUT)
         finally:
             _acl.destroy_desc(desc)
@@ -109,9 +167,26 @@ def load(path: Path, *, ledger: Ledger, parent: object) -> OmModel:
     model.path = path
     model.inputs = inputs
     model.outputs = outputs
+    model.gear_kind = kind
     model.gears = gears
     model.gear_input = gear_input
     return model
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise ArtifactError(f"model file {path} does not exist")
+
+
+def _gears(desc: int) -> tuple[GearKind, tuple[Gear, ...]]:
+    # A model has one kind, and the others' lists are empty then (facts: pyACL §12.2).
+    if batches := _acl.batch_gears(desc):
+        return "batch", tuple((rows,) for rows in batches)
+    if images := _acl.image_gears(desc):
+        return "image", images
+    if shapes := _acl.dims_gears(desc):
+        return "dims", shapes
+    return "", ()
 
 
 def _refusal(path: Path, error: AclError) -> Exception:

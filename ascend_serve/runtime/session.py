@@ -1,8 +1,8 @@
 """A loaded model, ready to run: its slots, and the three streams that all slots share.
 
-A batch goes through a slot in five steps. The caller packs rows into `slot.inputs`; `enqueue` queues
-everything else and returns; `wait` comes back when the answers stand in `slot.outputs`; the caller unpacks
-them; the slot is free.
+A batch goes through a slot in five steps. The caller packs rows into `slot.inputs_at(bucket)`; `enqueue` queues
+everything else and returns; `wait` comes back when the answers stand in `slot.outputs_at(bucket)`; the caller
+unpacks them; the slot is free.
 
 What `enqueue` queues, for one slot (a card; `●` records an event, `○` waits for one):
 
@@ -11,37 +11,38 @@ What `enqueue` queues, for one slot (a card; `●` records an event, `○` waits
     copy_out                               ○ computed  D2H ● done
 
 The streams run beside each other, so the next slot's rows are copied in while this slot computes; each stream
-is in order, so the model never runs twice at once, which it must not (facts: pyACL §11). On a board host and
-device memory are one: nothing is copied, and a slot's arrays are the device's own memory.
+is in order, so the model never runs twice at once, which it must not (facts: pyACL §11). Nothing waits for the host
+between the three: the whole way is queued while the batch ahead still runs. On a board host and device memory are
+one: nothing is copied, and a slot's arrays are the device's own memory.
 
-All memory, data sets, streams and events are made in `open`, at the largest gear. After `warm_up` a batch
-allocates nothing on the device and nothing that is page-locked. Every call must be made on a thread bound to
-the device: see `lane.py`, which is that thread.
+All memory, data sets, streams and events are made in `open` and `warm_up`, at the largest gear of any bucket. After
+`warm_up` a batch allocates nothing on the device and nothing that is page-locked. Every call must be made on a thread
+bound to the device: see `lane.py`, which is that thread.
 """
 
 from __future__ import annotations
 
-import threading
-from contextlib import ExitStack, suppress
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
-from statistics import median
 
-from ascend_serve.errors import AclDeviceFault, AclError, ConfigError
-from ascend_serve.runtime import signature
+from ascend_serve.errors import ConfigError
+from ascend_serve.runtime import budget, signature
 from ascend_serve.runtime.device import Device
-from ascend_serve.runtime.model import OmModel
-from ascend_serve.runtime.slot import Slot, SlotState
-from ascend_serve.runtime.stream import Event, Stream
-from ascend_serve.runtime.wiring import Streams, Wiring
+from ascend_serve.runtime.gears import Key, keys
+from ascend_serve.runtime.measuring import LEAST_SLOTS, Sampler, enough, slots_for, still_holds, timing_of
+from ascend_serve.runtime.model import Gear, OmModel
+from ascend_serve.runtime.slot import Arrays, Slot, SlotState
+from ascend_serve.runtime.stream import Event
+from ascend_serve.runtime.streams import Streams
+from ascend_serve.runtime.wiring import Way, Wiring
 from ascend_serve.spec.model import ModelSpec
+from ascend_serve.spec.timing import GearTimes, Stages, Timing
 
-_TIMED_RUNS = 5
-"""Runs per gear that warm-up takes the median of, if they take no longer than `_TIMED_MS` together."""
-
-_TIMED_MS = 500.0
-
-_CLOCK_TICK_MS = 0.001
-"""Event times are in microseconds; a run shorter than one still costs something."""
+_HOST_REPEATS = 3
+"""How often warm-up copies a slot's arrays to see what packing takes; the best counts."""
 
 
 class Session:
@@ -50,19 +51,21 @@ class Session:
     Attributes:
         device: the device it is on.
         spec: its signature, as agreed between the file and the device.
-        slots: its slots.
+        slots: its slots; more after `warm_up` when their number was left to it.
+        streams: the device's streams, which further sessions may share.
     """
 
     device: Device
     spec: ModelSpec
     slots: tuple[Slot, ...]
-    _streams: Streams
-    _timer: Event
+    streams: Streams
     _model: OmModel
-    _wirings: tuple[Wiring, ...]
-    _stops_on_failure: bool
-    _telling: threading.Lock
-    _fault: AclDeviceFault | None
+    _gears: Mapping[Key, Gear | None]
+    _wirings: list[Wiring]
+    _known: GearTimes
+    _chooses_slots: bool
+    _sampler: Sampler
+    _timed: set[int]
     _stack: ExitStack
 
     def __init__(self) -> None:
@@ -70,7 +73,16 @@ class Session:
 
     @classmethod
     def open(
-        cls, device: Device, om_path: Path, spec: ModelSpec, *, slots: int = 2, close_device: bool = False
+        cls,
+        device: Device,
+        om_path: Path,
+        spec: ModelSpec,
+        *,
+        slots: int | None = 2,
+        known: GearTimes | None = None,
+        order: Sequence[str] = (),
+        streams: Streams | None = None,
+        close_device: bool = False,
     ) -> Session:
         """Load a model and make all it will ever need.
 
@@ -78,7 +90,12 @@ class Session:
             device: an open device; the calling thread is bound to it.
             om_path: the compiled model.
             spec: what the file says of itself; checked against what the device says.
-            slots: batches that may be on their way at once.
+            slots: batches that may be on their way at once; None lets `warm_up` choose, from what it measures.
+            known: what gears take, as measured before; `warm_up` only looks whether it still holds.
+            order: names of the inputs in the order of `--input_shape`, in which gears of any axes count; found by
+                the shapes when empty.
+            streams: those of another session on this device, whose runs then take turns with this one's; new ones
+                when None.
             close_device: whether `close` closes the device too; it is then also closed when opening fails.
 
         Raises:
@@ -89,27 +106,45 @@ class Session:
         with ExitStack() as stack:
             if close_device:
                 stack.callback(device.close)
-            if slots < 1:
+            if slots is not None and slots < 1:
                 raise ConfigError(f"slots is {slots}: a session needs at least 1")
+            first_slots = LEAST_SLOTS if slots is None else slots
+            budget.require([budget.Need.of(om_path, spec, first_slots)], device.memory())
             session = cls.__new__(cls)
             session.device = device
             session.spec = spec
-            session._streams = Streams.make(device, stack)
-            session._timer = stack.enter_context(device.event())
+            session.slots = ()
+            session.streams = Streams.make(device, stack) if streams is None else streams
             session._model = stack.enter_context(device.load(om_path))
-            signature.check(session._model, spec)
-            session._wirings = tuple(
-                Wiring.make(index, device, session._model, spec, stack) for index in range(slots)
-            )
-            session.slots = tuple(wiring.slot for wiring in session._wirings)
-            session._begin_telling(stops_on_failure=session._streams.compute.stop_on_failure())
-            stack.callback(session._quiesce)  # the memory may go only when nothing runs on it
+            output_dims = signature.ask_output_dims(device, session._model)
+            session._gears = signature.check(session._model, spec, output_dims, order)
+            session._wirings = []
+            session._known = known or {}
+            session._chooses_slots = slots is None
+            session._sampler = Sampler()
+            session._timed = set()
+            session._stack = stack
+            session._add_slots(first_slots)
             session._stack = stack.pop_all()
         return session
 
+    def _add_slots(self, count: int) -> None:
+        if not count:
+            return
+        with ExitStack() as stack:
+            begin = len(self._wirings)
+            added = [
+                Wiring.make(index, self.device, self._model, self.spec, self._gears, stack)
+                for index in range(begin, begin + count)
+            ]
+            stack.callback(self.streams.quiesce)  # the memory may go only when nothing runs on it
+            self._stack.push(stack.pop_all())
+        self._wirings += added
+        self.slots = tuple(wiring.slot for wiring in self._wirings)
+
     # --- a batch -----------------------------------------------------------------------------------
 
-    def enqueue(self, slot: Slot, gear: int) -> None:
+    def enqueue(self, slot: Slot, bucket: int, gear: int) -> None:
         """Queue a packed slot's whole way through the device and return at once.
 
         Only the gear's rows are copied. When this raises, the slot is free again; what was queued of it has
@@ -117,6 +152,7 @@ class Session:
 
         Args:
             slot: a slot in state PACKING.
+            bucket: index of the row shapes to run with.
             gear: the compiled size to run at; rows past those packed hold whatever they held.
 
         Raises:
@@ -125,120 +161,168 @@ class Session:
         """
         slot.move(SlotState.IN_FLIGHT)
         try:
-            if gear not in self.spec.gears:
-                raise ConfigError(f"gear {gear}: '{self.spec.name}' was compiled for {list(self.spec.gears)}")
-            self._queue(self._wirings[slot.index], gear)
+            wiring = self._wirings[slot.index]
+            key = (bucket, gear)
+            way = wiring.ways.get(key)
+            if way is None:
+                raise ConfigError(self._no_gear(bucket, gear))
+            self._queue(wiring, way, timed=self._sampler.wants(key))
         except BaseException:
             self._settle(slot)
             raise
 
-    def wait(self, slot: Slot) -> None:
-        """Wait, without the GIL, until a slot's answers stand in `slot.outputs`.
+    def wait(self, slot: Slot) -> Stages | None:
+        """Wait, without the GIL, until a slot's answers stand in `slot.outputs_at`.
 
         When the run failed the slot is free again, and its outputs mean nothing.
+
+        Returns:
+            What the run took on the device, when it was one that is timed.
 
         Raises:
             AclDeviceFault: the device failed; other slots in flight failed with it.
             AclError: any other failure of the run.
         """
+        wiring = self._wirings[slot.index]
         try:
-            self._wirings[slot.index].done.synchronize()
-            if not self._stops_on_failure:
-                # An event is reached even if the work before it failed; its stream tells (QUIRKS.md, Q3).
-                for stream in self._streams.all():
-                    self._synchronize(stream)
+            self.streams.reach(wiring.done)
+            stages = _stages(wiring) if slot.index in self._timed else None
         except BaseException:
             self._settle(slot)
             raise
         slot.move(SlotState.UNPACKING)
+        return stages
 
-    def _queue(self, wiring: Wiring, gear: int, timer: Event | None = None) -> None:
-        streams = self._streams
-        compute = streams.compute
+    def _queue(self, wiring: Wiring, way: Way, *, timed: bool, behind: Event | None = None) -> None:
+        copy_in, compute, copy_out = self.streams.copy_in, self.streams.compute, self.streams.copy_out
+        begins = wiring.begins
+        if timed:
+            self._timed.add(wiring.slot.index)
+        else:
+            self._timed.discard(wiring.slot.index)
         if wiring.staged:
-            for copy in wiring.copies_in:
-                streams.copy_in.copy_in(copy.device, copy.host, gear * copy.row_bytes)
-            streams.copy_in.record(wiring.copied_in)
+            if behind is not None:
+                copy_in.wait_for(behind)
+            if timed:
+                copy_in.record(begins.copy_in)
+            for copy in way.copies_in:
+                copy_in.copy_in(copy.device, copy.host, copy.count)
+            copy_in.record(wiring.copied_in)
             compute.wait_for(wiring.copied_in)
-        self._model.set_gear(wiring.dataset_in, gear)
-        if timer is not None:
-            compute.record(timer)
+        if way.gear is not None:
+            self._model.set_gear(wiring.dataset_in, way.gear)
+        if timed:
+            compute.record(begins.compute)
         self._model.execute(wiring.dataset_in, wiring.dataset_out, compute.address)
         compute.record(wiring.computed)
         if wiring.staged:
-            streams.copy_out.wait_for(wiring.computed)
-            for copy in wiring.copies_out:
-                streams.copy_out.copy_out(copy.host, copy.device, gear * copy.row_bytes)
-            streams.copy_out.record(wiring.done)
+            copy_out.wait_for(wiring.computed)
+            if timed:
+                copy_out.record(begins.copy_out)
+            for copy in way.copies_out:
+                copy_out.copy_out(copy.host, copy.device, copy.count)
+            copy_out.record(wiring.done)
 
     def _settle(self, slot: Slot) -> None:
         # Nothing that is queued may still touch the slot when it is free.
-        self._quiesce()
+        self.streams.quiesce()
         slot.release()
 
-    def _quiesce(self) -> None:
-        # What the streams have to tell is told by enqueue or wait, now or at the next wait.
-        for stream in self._streams.all():
-            with suppress(AclError):
-                self._synchronize(stream)
-
-    def _begin_telling(self, *, stops_on_failure: bool) -> None:
-        self._stops_on_failure = stops_on_failure
-        self._telling = threading.Lock()
-        self._fault = None
-
-    def _synchronize(self, stream: Stream) -> None:
-        """Wait for a stream; raise the device's fault, also if it was told before and to another thread.
-
-        A stream tells its failure once, to the first who asks. That may be the launcher, for a batch that was
-        refused, while the batch that failed is the waiter's.
-        """
-        with self._telling:
-            try:
-                stream.synchronize()
-            except AclDeviceFault as fault:
-                self._fault = self._fault or fault
-            if self._fault is not None:
-                raise self._fault
+    def _no_gear(self, bucket: int, gear: int) -> str:
+        if not 0 <= bucket < len(self.spec.buckets):
+            return f"bucket {bucket}: '{self.spec.name}' has {len(self.spec.buckets)} buckets, counted from 0"
+        compiled = list(self.spec.buckets[bucket].gears)
+        where = f" in bucket {bucket}" if self.spec.free else ""
+        return f"gear {gear}: '{self.spec.name}' was compiled for {compiled}{where}"
 
     # --- before and after --------------------------------------------------------------------------
 
-    def warm_up(self) -> dict[int, float]:
-        """Run every gear of every slot once, on zeros, then measure.
+    def warm_up(self) -> GearTimes:
+        """Run every gear of every slot once, on zeros, and measure; make further slots if that was left to this.
 
         Returns:
-            gear -> milliseconds of compute, the median of a few runs with nothing beside them. Copies are not
-            in it.
+            What each gear of each bucket takes, with nothing beside it: the median of a few runs, or what was
+            known, where one run takes as long.
 
         Raises:
             AclError: a gear does not run.
         """
         for slot in self.slots:
-            for array in slot.inputs.values():
+            self._warm(slot)
+        times = {key: self._measured(key) for key in keys(self.spec)}
+        if self._chooses_slots:
+            begin = len(self.slots)
+            self._add_slots(max(0, min(self._slots_for(times) - begin, self._slots_that_fit())))
+            for slot in self.slots[begin:]:
+                self._warm(slot)
+        return times
+
+    def _warm(self, slot: Slot) -> None:
+        for bucket in range(len(self.spec.buckets)):
+            for array in slot.inputs_at(bucket).values():
                 array.fill(0)
-            for gear in self.spec.gears:
-                self._run_once(slot, gear)
-        first = self.slots[0]
-        return {gear: max(_CLOCK_TICK_MS, self._measure(first, gear)) for gear in self.spec.gears}
+        for key in keys(self.spec):
+            self._start(slot, key)
+            self._land(slot)
 
-    def _measure(self, slot: Slot, gear: int) -> float:
-        runs: list[float] = []
-        while len(runs) < _TIMED_RUNS and sum(runs) < _TIMED_MS:
-            runs.append(self._run_once(slot, gear))
-        return median(runs)
+    def _measured(self, key: Key) -> Timing:
+        """Time a gear, each run queued while the one ahead of it is on its way.
 
-    def _run_once(self, slot: Slot, gear: int) -> float:
+        So the time that the host takes between two calls is in none but the first, which does not count. With one
+        slot nothing can be queued ahead, and it is in all of them.
+        """
+        known = self._known.get(key)
+        runs: list[Stages] = []
+        turns = cycle(self.slots[:2])
+        ahead = next(turns)
+        self._start(ahead, key)
+        holds = False
+        while not (holds or enough(runs[1:])):
+            slot = next(turns)
+            if slot is not ahead:
+                self._start(slot, key, behind=ahead)
+            runs.append(self._land(ahead))
+            if slot is ahead:
+                self._start(slot, key)
+            ahead = slot
+            holds = known is not None and len(runs) == 2 and still_holds(known, runs[1])
+        self._land(ahead)
+        return known if known is not None and holds else timing_of(runs[1:])
+
+    def _start(self, slot: Slot, key: Key, behind: Slot | None = None) -> None:
         wiring = self._wirings[slot.index]
         slot.begin()
         slot.move(SlotState.IN_FLIGHT)
+        after = None if behind is None else self._wirings[behind.index].done
         try:
-            self._queue(wiring, gear, self._timer)
+            self._queue(wiring, wiring.ways[key], timed=True, behind=after)
         except BaseException:
             self._settle(slot)
             raise
-        self.wait(slot)
+
+    def _land(self, slot: Slot) -> Stages:
+        stages = self.wait(slot)
+        assert stages is not None, "warm-up times every run"
         slot.release()
-        return wiring.computed.ms_since(self._timer)
+        return stages
+
+    def _slots_for(self, times: GearTimes) -> int:
+        """Slots that keep the slowest stage busy, in whichever bucket takes most."""
+        return max(
+            slots_for(times[index, bucket.gears.largest].stages, *self._host_ms(index))
+            for index, bucket in enumerate(self.spec.buckets)
+        )
+
+    def _host_ms(self, bucket: int) -> tuple[float, float]:
+        """Milliseconds of host time to write a full batch into pinned memory, and to read its results."""
+        first = self.slots[0]
+        sides = (first.inputs_at(bucket), first.outputs_at(bucket))
+        into, out_of = (min(_copy_ms(side) for _ in range(_HOST_REPEATS)) for side in sides)
+        return into, out_of
+
+    def _slots_that_fit(self) -> int:
+        each = sum(tensor.size for tensor in (*self._model.inputs, *self._model.outputs))
+        return self.device.memory().free_bytes // each
 
     def bind(self) -> None:
         """Let the calling thread use this session too."""
@@ -251,3 +335,21 @@ class Session:
             AclError: something could not be given back; the rest was tried all the same.
         """
         self._stack.close()
+
+
+def _stages(wiring: Wiring) -> Stages:
+    compute_ms = wiring.computed.ms_since(wiring.begins.compute)
+    if not wiring.staged:
+        return Stages(0.0, compute_ms, 0.0)
+    return Stages(
+        wiring.copied_in.ms_since(wiring.begins.copy_in),
+        compute_ms,
+        wiring.done.ms_since(wiring.begins.copy_out),
+    )
+
+
+def _copy_ms(arrays: Arrays) -> float:
+    begin = time.perf_counter()
+    for array in arrays.values():
+        array.copy()
+    return (time.perf_counter() - begin) * 1e3

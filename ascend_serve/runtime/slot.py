@@ -10,7 +10,7 @@ inputs and writes its outputs, so nobody else may look at either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -42,21 +42,37 @@ _MOVES = frozenset(
 
 
 class Slot:
-    """Room for one batch at the largest gear.
+    """Room for one batch at the largest gear of any bucket.
+
+    The arrays of all buckets lie in the same memory, each from its first byte on.
+
+    Args:
+        index: its number in the session, from 0.
+        inputs: input arrays of each bucket.
+        outputs: output arrays of each bucket.
 
     Attributes:
         index: its number in the session, from 0.
         state: who may touch it now.
-        inputs: per input an array of shape (largest gear, *row shape), or of the tensor's own shape when the
-            model is not batched, in the memory that the device copies from.
-        outputs: likewise, in the memory that the device copies to.
     """
 
-    def __init__(self, index: int, inputs: Arrays, outputs: Arrays) -> None:
+    def __init__(self, index: int, inputs: Sequence[Arrays], outputs: Sequence[Arrays]) -> None:
         self.index = index
-        self.inputs = inputs
-        self.outputs = outputs
         self.state = SlotState.FREE
+        self._inputs = tuple(inputs)
+        self._outputs = tuple(outputs)
+
+    def inputs_at(self, bucket: int) -> Arrays:
+        """The inputs at a bucket's row shapes, in the memory that the device copies from.
+
+        Per input an array of shape (largest gear of the bucket, *row shape), or the tensor's own shape when the
+        model is not batched.
+        """
+        return self._inputs[bucket]
+
+    def outputs_at(self, bucket: int) -> Arrays:
+        """The outputs at a bucket's row shapes, in the memory that the device copies to; shapes as `inputs_at`."""
+        return self._outputs[bucket]
 
     def move(self, to: SlotState) -> None:
         """Go to another state.

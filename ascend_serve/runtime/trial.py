@@ -1,8 +1,8 @@
-"""A loaded model that is tried: any kind of gears, one run at a time, and nothing kept busy beside it.
+"""A loaded model that is tried: one run at a time, at any gear, and nothing kept busy beside it.
 
-A `Session` is for serving and knows batch gears alone. A trial runs a model at any gear it was compiled for, and
-hands out what came: to compare a compiled model with its source, or to look at one by hand. It copies in, runs,
-copies out and waits, all on one stream.
+A `Session` is for serving what has a `ModelSpec`. A trial runs a model as the device describes it, and hands out what
+came: to compare a compiled model with its source, or to look at one by hand. It copies in, runs, copies out and
+waits, all on one stream.
 
 Every call is made on one thread, the one that opened the device: its context is current there (facts: pyACL §5.2).
 Gears, their order and how they are set rest on facts: pyACL §12.
@@ -10,20 +10,19 @@ Gears, their order and how they are set rest on facts: pyACL §12.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ascend_serve.errors import AclError, ArtifactError, ConfigError
-from ascend_serve.runtime import _acl
 from ascend_serve.runtime.device import Device
 from ascend_serve.runtime.memory import DeviceBuffer, HostBuffer
-from ascend_serve.runtime.model import Dataset, DeviceTensor, OmModel
+from ascend_serve.runtime.model import Dataset, DeviceTensor, GearKind, OmModel
 from ascend_serve.runtime.signature import output_name
 from ascend_serve.runtime.stream import Stream
 from ascend_serve.spec.shapes import OPEN, fill
@@ -32,7 +31,6 @@ from ascend_serve.spec.tensors import DataType
 Array = np.ndarray[Any, np.dtype[Any]]
 Gear = tuple[int, ...]
 """A batch size; a height and a width; or a size for each open dim."""
-GearKind = Literal["", "batch", "image", "dims"]
 
 _AIPP_INPUT = "ascend_dynamic_aipp_data"
 """The input that dynamic AIPP appends, one for each image (facts: pyACL §12.1)."""
@@ -140,17 +138,10 @@ class Trial:
             raise ConfigError(f"order names {strange}, {model.path} has the inputs {list(self.inputs)}")
         self._order = tuple(order or self.inputs)
         self._whole_dims = {}
-        with _description(model) as desc:
-            images, shapes = _acl.image_gears(desc), _acl.dims_gears(desc)
-        if model.gears:
-            self.gear_kind, self.gears = "batch", tuple((rows,) for rows in model.gears)
-        elif images:
-            self.gear_kind, self.gears = "image", images
-        elif shapes:
-            self._whole_dims = {self._sizes_in(dims): dims for dims in shapes}
-            self.gear_kind, self.gears = "dims", tuple(self._whole_dims)
-        else:
-            self.gear_kind, self.gears = "", ()
+        self.gear_kind = model.gear_kind
+        if model.gear_kind == "dims":
+            self._whole_dims = {self._sizes_in(dims): dims for dims in model.gears}
+        self.gears = tuple(self._whole_dims) or model.gears
         opened = [port for port in self.inputs.values() if OPEN in port.dims]
         if opened and not self.gears:
             raise ArtifactError(
@@ -257,26 +248,15 @@ class Trial:
             if memory.host is not None:
                 self._stream.copy_in(memory.device, memory.host, _bytes(shapes[name], port.dtype))
         if gear is not None:
-            self._set(gear)
-        with _description(self._model) as desc:
-            dims = {name: _acl.current_output_dims(desc, port.index) for name, port in self.outputs.items()}
+            self._model.set_gear(self._dataset_in, self._whole_dims.get(gear, gear))
+        told = self._model.current_output_dims()
+        dims = {name: told[port.index] for name, port in self.outputs.items()}
         self._model.execute(self._dataset_in, self._dataset_out, self._stream.address)
         for name, port in self.outputs.items():
             memory = self._memory_out[name]
             if memory.host is not None and (count := _bytes(dims[name], port.dtype)):
                 self._stream.copy_out(memory.host, memory.device, count)
         return dims
-
-    def _set(self, gear: Gear) -> None:
-        model, hidden = self._model, self._model.gear_input
-        assert hidden is not None, "a model with gears has the hidden input"
-        address, inputs = model.address, self._dataset_in.address
-        if self.gear_kind == "batch":
-            _acl.set_dynamic_batch_size(address, inputs, hidden, gear[0])
-        elif self.gear_kind == "image":
-            _acl.set_dynamic_hw_size(address, inputs, hidden, *gear)
-        else:
-            _acl.set_input_dynamic_dims(address, inputs, hidden, self._whole_dims[gear])
 
     def _quiesce(self) -> None:
         # What went wrong is told by the call that failed; here only the memory has to be let go of.
@@ -305,15 +285,6 @@ def _ports(tensors: Sequence[tuple[int, DeviceTensor]]) -> dict[str, Port]:
         tensor.name: Port(tensor.name, DataType.from_acl(tensor.dtype), tensor.dims, index)
         for index, tensor in tensors
     }
-
-
-@contextmanager
-def _description(model: OmModel) -> Iterator[int]:
-    desc = _acl.create_desc(model.address)
-    try:
-        yield desc
-    finally:
-        _acl.destroy_desc(desc)
 
 
 def _bytes(shape: tuple[int, ...], dtype: DataType) -> int:

@@ -22,8 +22,10 @@ from ascend_serve.compiling.recipes import load_recipe
 from ascend_serve.errors import AclMissing, ArtifactMissing, AscendServeError, CompileError, ConfigError
 from ascend_serve.serving.config import AppConfig, describe_faults
 from ascend_serve.serving.deployment import AscendModel
+from ascend_serve.serving.log import SERVE_LOGGING
 from ascend_serve.serving.opening import ANY_SOC, Served
 from ascend_serve.serving.serve_file import DEPLOYMENT, autoscaling_config
+from ascend_serve.spec.padding import padded_axes
 from ascend_serve.spec.recipe import CompileRecipe
 from compile_jobs.cluster import cluster_socs
 from compile_jobs.tasks import compile_recipes
@@ -70,11 +72,15 @@ def build(args: Args) -> serve.Application:
 
 
 def _bind(args: AppConfig, served: Served) -> serve.Application:
-    compiled = [artifact.spec.gears for artifact in served.artifacts.values()]
+    specs = [artifact.spec for artifact in served.artifacts.values()]
     policy = args.batching.chosen_policy()
-    for gears in compiled:
-        policy.usable(gears)  # a wrong gear is told here, in one line, and not by each replica as it fails
-    largest = max(gears.largest for gears in compiled)
+    for bucket in (bucket for spec in specs for bucket in spec.buckets):
+        policy.usable(
+            bucket.gears
+        )  # a wrong gear is told here, in one line, and not by each replica as it fails
+    for spec in specs:
+        padded_axes(spec, args.batching.padded)
+    largest = max(spec.gears.largest for spec in specs)
     options: dict[str, Any] = {}
     if args.autoscaling is not None:
         options["autoscaling_config"] = autoscaling_config(args.autoscaling, GEARS_TARGET * largest)
@@ -85,6 +91,7 @@ def _bind(args: AppConfig, served: Served) -> serve.Application:
         # Answered from the lane's heartbeat, so a short period costs next to nothing.
         health_check_period_s=5,
         health_check_timeout_s=10,
+        logging_config=SERVE_LOGGING,
         **options,
     )(AscendModel)
     # Replicas get the settings themselves, not `Args`: what Serve makes of a fault is the builder's business.

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ascend_serve.batching.policy import Policy, policy_named
 from ascend_serve.errors import ConfigError
 from ascend_serve.spec.model import ModelSpec
+from ascend_serve.spec.padding import PaddedLength
 from ascend_serve.spec.soc import resolve_soc
 from ascend_serve.spec.text import nearest
 
@@ -29,31 +30,64 @@ class BatchingConfig(_Closed):
     """How waiting rows become batches.
 
     Attributes:
-        policy: `pad_up` runs the smallest gear that covers what waits; `fixed` always runs one gear.
+        policy: `optimal` runs the gear that keeps the mean latency least at the present load; `pad_up`, `step_down`,
+            `min_cost`, `fixed_wait` and `fixed` are there to be compared with it (see batching/policy.py).
+        objective: what `optimal` minimises: the `mean` latency, or the `tail` beyond `slo_ms`.
+        tail_weight: how much more a request costs `optimal` once it has waited longer than `slo_ms`.
+        slo_ms: milliseconds within which a request is to be answered, for the objective `tail`.
+        may_wait: lets `optimal` leave the device idle for a fuller batch.
+        wait_ms: milliseconds after which `fixed_wait` closes a batch that is not full.
+        max_batch_size: rows at which `fixed_wait` closes a batch; default the largest gear.
         gear: the gear of `fixed`; default the largest.
         slots: preallocated rooms for a batch; two or more let the next batch be packed and copied while one runs.
+            Default: as many as the measured stages need to keep the device busy.
         in_flight: batches that may be on the device at once; default one in each slot, which is also the most. 1 never
             sets a gear while another batch of the model runs (see runtime/QUIRKS.md).
         max_queued_rows: rows that may wait in a replica before it answers 429; default four times the most rows of
             one request.
+        priority_levels: levels that requests may name, 1 the most urgent; nothing starves.
+        default_deadline_ms: milliseconds after which the answer to a request that names no deadline is of no use.
+        deferred: keeps a batch open for as long as its deadlines allow, which saves device time at low load.
+        padded: axes of requests that may be padded up to a compiled size and are cut off again.
+        journal: file to which each replica appends what happened, for `ascend-serve replay`; the replica's id is put
+            before its suffix.
     """
 
-    policy: Literal["pad_up", "fixed"] = "pad_up"
+    policy: Literal["optimal", "pad_up", "step_down", "min_cost", "fixed_wait", "fixed"] = "optimal"
+    objective: Literal["mean", "tail"] | None = None
+    tail_weight: float | None = Field(default=None, gt=0)
+    slo_ms: float | None = Field(default=None, gt=0)
+    may_wait: bool | None = None
+    wait_ms: float | None = Field(default=None, ge=0)
+    max_batch_size: int | None = Field(default=None, ge=1)
     gear: int | None = Field(default=None, ge=1)
-    slots: int = Field(default=2, ge=1, le=8)
+    slots: int | None = Field(default=None, ge=1, le=8)
     in_flight: int | None = Field(default=None, ge=1, le=8)
     max_queued_rows: int | None = Field(default=None, ge=1)
+    priority_levels: int = Field(default=1, ge=1, le=16)
+    default_deadline_ms: float | None = Field(default=None, gt=0)
+    deferred: bool = False
+    padded: tuple[PaddedLength, ...] = ()
+    journal: Path | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> BatchingConfig:
-        if self.in_flight is not None and self.in_flight > self.slots:
+        if self.in_flight is not None and self.slots is not None and self.in_flight > self.slots:
             raise ValueError(
                 f"in_flight is {self.in_flight} but slots is {self.slots}: at most one batch a slot"
             )
-        if self.gear is not None and self.policy != "fixed":
-            raise ValueError(f"gear belongs to the policy 'fixed'; '{self.policy}' chooses its own")
+        for option, policy in _POLICY_OF.items():
+            if getattr(self, option) is not None and policy != self.policy:
+                raise ValueError(
+                    f"{option} belongs to the policy '{policy}'; '{self.policy}' does not take it"
+                )
         self.chosen_policy()
         return self
+
+    @property
+    def default_deadline_s(self) -> float | None:
+        """`default_deadline_ms` in seconds."""
+        return None if self.default_deadline_ms is None else self.default_deadline_ms / 1e3
 
     def chosen_policy(self) -> Policy:
         """The policy that these settings name.
@@ -61,7 +95,21 @@ class BatchingConfig(_Closed):
         Raises:
             ConfigError: it does not take the options given.
         """
-        return policy_named(self.policy, **({} if self.gear is None else {"gear": self.gear}))
+        given = {option: getattr(self, option) for option in _POLICY_OF}
+        options = {option: value for option, value in given.items() if value is not None}
+        return policy_named(self.policy, **options)
+
+
+_POLICY_OF = {
+    "objective": "optimal",
+    "tail_weight": "optimal",
+    "slo_ms": "optimal",
+    "may_wait": "optimal",
+    "wait_ms": "fixed_wait",
+    "max_batch_size": "fixed_wait",
+    "gear": "fixed",
+}
+"""Which policy each option of a policy is for; what is not given, the policy itself has a default for."""
 
 
 class LimitsConfig(_Closed):
@@ -101,7 +149,8 @@ class AppConfig(_Closed):
             `s3://bucket/prefix`; default `ASCEND_SERVE_STORE`.
         batched: for a ready-made static `.om`: whether axis 0 counts independent rows; default: it does when all
             tensors share it.
-        front: `batch` puts one `@serve.batch` in front of the engine, `direct` none.
+        front: `direct` hands each request to the engine as it comes; `batch` puts one `@serve.batch` between them, and
+            that costs 40 to 70 us of CPU a request (`python -m benchmarks.http_profile --settings`).
         batching: how rows become batches.
         limits: bounds on one request.
         replica_cpus: CPUs that a replica asks Ray for, which is a promise and no limit; the default is what one was
@@ -119,7 +168,7 @@ class AppConfig(_Closed):
     retry_failed: bool = False
     store: str | None = None
     batched: bool | None = None
-    front: Literal["batch", "direct"] = "batch"
+    front: Literal["batch", "direct"] = "direct"
     batching: BatchingConfig = BatchingConfig()
     limits: LimitsConfig = LimitsConfig()
     replica_cpus: float = Field(default=0.25, gt=0)
@@ -202,12 +251,18 @@ def _names_a_type(part: int | str) -> bool:
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for key in location:
-        field = model.model_fields.get(str(key))
-        if (
-            field is None
-            or not isinstance(field.annotation, type)
-            or not issubclass(field.annotation, BaseModel)
-        ):
+        if isinstance(key, int):
+            continue  # which one of a list; all are of one kind
+        field = model.model_fields.get(key)
+        inner = None if field is None else _model_in(field.annotation)
+        if inner is None:
             return []
-        model = field.annotation
+        model = inner
     return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation such as `tuple[Model, ...]`, or None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)

@@ -1,4 +1,4 @@
-"""The `@serve.batch` in front of the engine.
+"""The `@serve.batch` in front of the engine, for `front: batch`.
 
 `@serve.batch` closes a batch on size or timer and only then waits for the device, so a small batch can never grow
 while the device is busy. It is therefore the front of the engine, never its policy: it hands whole arrivals
@@ -25,11 +25,12 @@ Tensors = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
 class Arrival:
     """A request on its way to the engine; its caller may leave at any point of it."""
 
-    __slots__ = ("_gone", "_request", "deadline", "tensors")
+    __slots__ = ("_gone", "_request", "deadline", "priority", "tensors")
 
-    def __init__(self, tensors: Tensors, deadline: float | None) -> None:
+    def __init__(self, tensors: Tensors, deadline: float | None, priority: int | None) -> None:
         self.tensors = tensors
         self.deadline = deadline
+        self.priority = priority
         self._request: Request | None = None
         self._gone = False
 
@@ -42,7 +43,7 @@ class Arrival:
         """
         if self._gone:
             raise TicketCancelled("the caller left before the request was queued")
-        self._request = engine.offer(self.tensors, deadline=self.deadline)
+        self._request = engine.offer(self.tensors, deadline=self.deadline, priority=self.priority)
 
     async def result(self) -> Tensors:
         """The outputs, once the engine has run the request."""
@@ -77,15 +78,6 @@ def batched_hand(engine: Engine, *, max_batch_size: int, max_concurrent_batches:
     return hand
 
 
-def direct_hand(engine: Engine) -> Hand:
-    """The same without the decorator, for `front: direct`."""
-
-    async def hand_over(arrival: Arrival) -> AscendServeError | None:
-        return _enter(arrival, engine)
-
-    return hand_over
-
-
 def _enter(arrival: Arrival, engine: Engine) -> AscendServeError | None:
     try:
         arrival.enter(engine)
@@ -94,13 +86,13 @@ def _enter(arrival: Arrival, engine: Engine) -> AscendServeError | None:
     return None
 
 
-async def through(hand: Hand, tensors: Tensors, deadline: float | None) -> Tensors:
+async def through(hand: Hand, tensors: Tensors, deadline: float | None, priority: int | None) -> Tensors:
     """Send one request through the front and wait for its outputs.
 
     Raises:
         AscendServeError: the request was refused, expired, or its batch failed.
     """
-    arrival = Arrival(tensors, deadline)
+    arrival = Arrival(tensors, deadline, priority)
     try:
         if (error := await hand(arrival)) is not None:
             raise error

@@ -17,33 +17,31 @@ Every failure is answered as `{"error": "..."}` with the status that the excepti
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
-import sys
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import orjson
 
 from ascend_serve.dataplane import DataPlane
-from ascend_serve.errors import AscendServeError, MalformedRequest, Refusal, RequestTooLarge, TicketCancelled
+from ascend_serve.errors import AscendServeError, MalformedRequest, Refusal, RequestTooLarge
 from ascend_serve.protocol import http_codec
 from ascend_serve.protocol.http_codec import Headers
+from ascend_serve.protocol.http_heads import Fields, RequestReader, ResponseWriter, with_length
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.show import show
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-T = TypeVar("T")
+from ascend_serve.serving.asgi import ASGIApp, Message, Receive, Scope, Send
+from ascend_serve.serving.leaving import ClientLeft, Leaving
 
 logger = logging.getLogger(__name__)
 
+DEADLINE_HEADER = b"x-envoy-expected-rq-timeout-ms"
+"""Milliseconds within which the answer is of use. Envoy sets it so that the server behind it can decide by the time
+that is left, for example to give up early (Envoy's router filter); any client may."""
+
 _WITHOUT_BODY = ("GET", "HEAD")
+_MOST_PATHS = 64
+"""Paths whose door is remembered."""
 
 
 def http_app(plane: DataPlane, limits: Limits) -> ASGIApp:
@@ -51,11 +49,10 @@ def http_app(plane: DataPlane, limits: Limits) -> ASGIApp:
     return _HttpApp(plane, limits)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     status: int
     body: bytes
-    headers: Headers = field(default_factory=lambda: [http_codec.JSON_TYPE])
+    fields: Fields
 
 
 class _Door(NamedTuple):
@@ -73,14 +70,14 @@ class _HttpError(Exception):
         self.headers = headers or []
 
 
-class _ClientLeft(Exception):  # noqa: N818  (nothing went wrong here; there is just nobody to answer)
-    """The client closed the connection before it had its answer."""
-
-
 class _HttpApp:
     def __init__(self, plane: DataPlane, limits: Limits) -> None:
         self._plane = plane
         self._limits = limits
+        self._reader = RequestReader(limits)
+        self._writer = ResponseWriter()
+        self._leaving = Leaving()
+        self._doors: dict[str, _Door] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -95,7 +92,7 @@ class _HttpApp:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             answer = await self._answer(scope, receive)
-        except _ClientLeft:
+        except ClientLeft:
             return
         except _HttpError as error:
             answer = _failure(error, error.status, error.headers)
@@ -107,10 +104,7 @@ class _HttpApp:
         except Exception as error:
             logger.exception("%s %s failed", scope["method"], show(scope["path"]))
             answer = _failure(f"internal error: {type(error).__name__}: {error}", 500)
-        length = (b"content-length", str(len(answer.body)).encode())
-        await send(
-            {"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length]}
-        )
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.fields})
         body = b"" if scope["method"] == "HEAD" else answer.body
         await send({"type": "http.response.body", "body": body})
 
@@ -122,11 +116,13 @@ class _HttpApp:
         body = b""
         if method not in _WITHOUT_BODY:
             body = await _read_body(receive, headers.get(b"content-length"), self._limits.max_body_bytes)
-        door = _door(_path(scope))
+        door = self._door(scope)
         if door.verb == "infer":
-            _check_method(method, ("POST",))
+            if method != "POST":
+                raise _not_allowed(method, "POST")
             return await self._infer(door, headers, body, receive)
-        _check_method(method, _WITHOUT_BODY)
+        if method not in _WITHOUT_BODY:
+            raise _not_allowed(method, ", ".join(_WITHOUT_BODY))
         plane = self._plane
         match door.verb:
             case "live":
@@ -136,32 +132,38 @@ class _HttpApp:
                 ready = plane.ready()
                 return _state({"ready": ready}, ready)
             case "server":
-                return _Answer(200, http_codec.encode_metadata(plane.server_metadata()))
+                return _json(200, http_codec.encode_metadata(plane.server_metadata()))
             case "model_ready":
                 ready = plane.model_ready(door.model, door.version)
                 return _state({"name": door.model, "ready": ready}, ready)
             case _:
-                return _Answer(
-                    200, http_codec.encode_metadata(plane.model_metadata(door.model, door.version))
-                )
+                return _json(200, http_codec.encode_metadata(plane.model_metadata(door.model, door.version)))
 
     async def _infer(
         self, door: _Door, headers: dict[bytes, bytes], body: bytes, receive: Receive
     ) -> _Answer:
         self._plane.check_model(door.model, door.version)
-        encoding = headers.get(b"content-encoding", b"identity")
-        if encoding.strip().lower() not in (b"identity", b""):
+        encoding = headers.get(b"content-encoding", b"")
+        if encoding and encoding.strip().lower() not in (b"identity", b""):
             raise _HttpError(
                 415,
                 f"content-encoding {show(encoding.decode('latin-1'))} is not taken: send the body as it is",
             )
         header_length = http_codec.parse_header_length(headers.get(http_codec.HEADER_LENGTH))
-        request = http_codec.decode_infer(
-            body, header_length, self._limits, model_name=door.model, model_version=door.version
-        )
+        deadline_s = _deadline_s(headers.get(DEADLINE_HEADER))
+        request = self._reader.read(body, header_length, model_name=door.model, model_version=door.version)
         http_codec.check_json_outputs(request, self._plane.spec.outputs)
-        response = await _while_connected(self._plane.infer(request), receive)
-        return _Answer(200, *http_codec.encode_infer(response, request))
+        response = await self._leaving.unless(receive, self._plane.infer(request, deadline_s=deadline_s))
+        return _Answer(200, *self._writer.write(response, request))
+
+    def _door(self, scope: Scope) -> _Door:
+        path = _path(scope)
+        door = self._doors.get(path)
+        if door is None:
+            door = _parsed(path)
+            if len(self._doors) < _MOST_PATHS:
+                self._doors[path] = door
+        return door
 
 
 def _path(scope: Scope) -> str:
@@ -173,7 +175,7 @@ def _path(scope: Scope) -> str:
     return path
 
 
-def _door(path: str) -> _Door:
+def _parsed(path: str) -> _Door:
     match path.split("/"):
         case ["", "v2"]:
             return _Door("server")
@@ -194,20 +196,38 @@ def _door(path: str) -> _Door:
     raise _HttpError(404, f"no such path: {show(path)}; GET /v2 tells what is here")
 
 
-def _check_method(method: str, allowed: tuple[str, ...]) -> None:
-    if method not in allowed:
-        names = ", ".join(allowed)
-        raise _HttpError(
-            405, f"{show(method)} is not for this path; use {names}", [(b"allow", names.encode())]
+def _not_allowed(method: str, allowed: str) -> _HttpError:
+    return _HttpError(
+        405, f"{show(method)} is not for this path; use {allowed}", [(b"allow", allowed.encode())]
+    )
+
+
+def _deadline_s(value: bytes | None) -> float | None:
+    """Seconds from now of the deadline that the header names.
+
+    Raises:
+        MalformedRequest: it is no whole number of milliseconds.
+    """
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 12:
+        raise MalformedRequest(
+            f"header {DEADLINE_HEADER.decode()} is {show(value.decode('latin-1'))}, but must be a whole number of "
+            "milliseconds"
         )
+    return int(value) / 1e3
 
 
 def _state(body: dict[str, Any], good: bool) -> _Answer:
-    return _Answer(200 if good else 503, orjson.dumps(body))
+    return _json(200 if good else 503, orjson.dumps(body))
 
 
 def _failure(error: BaseException | str, status: int, headers: Headers | None = None) -> _Answer:
-    return _Answer(status, http_codec.error_body(error), [http_codec.JSON_TYPE, *(headers or [])])
+    return _json(status, http_codec.error_body(error), headers)
+
+
+def _json(status: int, body: bytes, headers: Headers | None = None) -> _Answer:
+    return _Answer(status, body, with_length([http_codec.JSON_TYPE, *(headers or [])], body))
 
 
 async def _read_body(receive: Receive, content_length: bytes | None, limit: int) -> bytes:
@@ -225,13 +245,28 @@ async def _read_body(receive: Receive, content_length: bytes | None, limit: int)
         declared = int(content_length)
         if declared > 2 * limit:
             raise _too_large(declared, limit)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        size = len(body)
+    else:
+        body, size = await _collected(message, receive, declared, limit)
+    if declared is not None and size != declared:
+        raise MalformedRequest(f"content-length is {declared}, but the body has {size} bytes")
+    if size > limit:
+        raise _too_large(declared, limit)
+    return body
+
+
+async def _collected(
+    message: Message, receive: Receive, declared: int | None, limit: int
+) -> tuple[bytes, int]:
+    """A body that comes in pieces, of which `message` is the first, and its size; nothing is kept past the limit."""
     chunks: list[bytes] = []
     size = 0
-    more = True
-    while more:
-        message = await receive()
+    while True:
         if message["type"] == "http.disconnect":
-            raise _ClientLeft
+            raise ClientLeft
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > 2 * limit:
@@ -240,51 +275,14 @@ async def _read_body(receive: Receive, content_length: bytes | None, limit: int)
             chunks.clear()
         else:
             chunks.append(chunk)
-        more = message.get("more_body", False)
-    if declared is not None and size != declared:
-        raise MalformedRequest(f"content-length is {declared}, but the body has {size} bytes")
-    if size > limit:
-        raise _too_large(declared, limit)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if not message.get("more_body", False):
+            return b"".join(chunks), size
+        message = await receive()
 
 
 def _too_large(declared: int | None, limit: int) -> RequestTooLarge:
     found = f"more than {limit}" if declared is None else declared
     return RequestTooLarge(f"the body has {found} bytes; at most {limit} are taken")
-
-
-async def _while_connected(work: Awaitable[T], receive: Receive) -> T:
-    """The result of `work`, which is cancelled when the client leaves first.
-
-    The body is read, so the next message can only be the disconnect. One task waits for it; `work` runs in
-    the caller's own task, which is the one cancelled.
-    """
-    me = asyncio.current_task()
-    assert me is not None
-    left = False
-
-    def on_message(watch: asyncio.Future[Message]) -> None:
-        nonlocal left
-        if watch.cancelled():
-            return
-        # A `receive` that raises is a connection that cannot be used any more.
-        if watch.exception() is not None or watch.result()["type"] == "http.disconnect":
-            left = True
-            me.cancel()
-
-    watch = asyncio.ensure_future(receive())
-    watch.add_done_callback(on_message)
-    try:
-        return await work
-    except (asyncio.CancelledError, TicketCancelled):
-        if not left:
-            raise
-        if sys.version_info >= (3, 11) and me.uncancel() > 0:
-            raise  # somebody else cancelled this task as well, and must see it end so
-        raise _ClientLeft from None
-    finally:
-        watch.remove_done_callback(on_message)
-        watch.cancel()
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

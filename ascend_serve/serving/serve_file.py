@@ -17,10 +17,9 @@ from pydantic import BaseModel, ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from ascend_serve.compiling.recipes import load_recipe
 from ascend_serve.errors import ConfigError
-from ascend_serve.serving.config import AppConfig, describe_faults, parse_app_config
-from ascend_serve.spec.gears import Gears
+from ascend_serve.serving.config import describe_faults, parse_app_config
+from ascend_serve.serving.served_files import check_named_files
 from ascend_serve.spec.text import nearest
 
 BUILDER = "ascend_serve.serving.app:build"
@@ -110,38 +109,13 @@ def _check_application(
     except ConfigError as error:
         errors.append(f"{where}.{error}")
     else:
-        _check_files(config, application, where, base, errors, notes)
+        working_dir = _mapping(application.get("runtime_env")).get("working_dir")
+        for kind, text in check_named_files(config, base, working_dir):
+            (errors if kind == "error" else notes).append(f"{where}.args: {text}")
     deployments = application.get("deployments")
     for number, deployment in enumerate(deployments if isinstance(deployments, list) else []):
         if isinstance(deployment, dict):
             _check_deployment(deployment, f"{where}.deployments[{number}]", errors, notes)
-
-
-def _check_files(
-    config: AppConfig,
-    application: dict[str, Any],
-    where: str,
-    base: Path,
-    errors: list[str],
-    notes: list[str],
-) -> None:
-    """See that the files named are there, and the recipe right; Ray has yet to fetch what is in a `working_dir`."""
-    paths = [config.recipe] if config.recipe else []
-    paths += list(config.om.values()) if isinstance(config.om, dict) else [config.om] if config.om else []
-    elsewhere = _mapping(application.get("runtime_env")).get("working_dir")
-    for path in paths:
-        if elsewhere and not path.is_absolute():
-            notes.append(f"{where}.args: {path} starts at runtime_env.working_dir {elsewhere}; not looked up")
-        elif not (base / path).is_file():
-            errors.append(
-                f"{where}.args: no file {base / path} (relative paths start at the folder Serve is started in)"
-            )
-        elif path == config.recipe:
-            try:
-                gears = load_recipe(base / path).gears
-                config.batching.chosen_policy().usable(Gears.of(gears or (1,)))
-            except ConfigError as error:
-                errors.append(f"{where}.args: {error}")
 
 
 def _check_deployment(deployment: dict[str, Any], at: str, errors: list[str], notes: list[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -77,48 +78,75 @@ class DataType(Enum):
 BATCH_AXIS = -1
 """Stands at axis 0 of a batched tensor's shape, as in ONNX, ATC and the Open Inference Protocol."""
 
+FREE_AXIS = -1
+"""Stands at an axis whose size differs from bucket to bucket."""
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, element type and shape of one input or output.
 
-    `shape` is what a caller sees: `(-1, 3, 224, 224)` for a batched tensor, fixed numbers otherwise. -1 is
-    allowed at axis 0 only.
+    `shape` is what a caller sees: `(-1, 3, 224, 224)` for a batched tensor, fixed numbers otherwise. A -1 past axis 0
+    is a *free axis*, whose sizes are in the buckets of the model (`ModelSpec.buckets`).
+
+    Attributes:
+        counted: whether a -1 at axis 0 counts rows; False makes that axis a free one too. True where axis 0 is fixed.
 
     Raises:
-        ConfigError: a shape with -1 past axis 0, or a number that is neither -1 nor at least 1.
+        ConfigError: a shape with a number that is neither -1 nor at least 1.
     """
 
     name: str
     dtype: DataType
     shape: tuple[int, ...]
+    counted: bool = True
 
     def __post_init__(self) -> None:
-        if any(dim == BATCH_AXIS for dim in self.shape[1:]):
-            raise ConfigError(
-                f"tensor '{self.name}' has shape {list(self.shape)}: only axis 0 (the batch) may be -1"
-            )
         if any(dim < 1 and dim != BATCH_AXIS for dim in self.shape):
             raise ConfigError(f"tensor '{self.name}' has shape {list(self.shape)}: dims are -1 or at least 1")
+        if self.shape[:1] != (BATCH_AXIS,):
+            object.__setattr__(self, "counted", True)
 
     @property
     def batched(self) -> bool:
         """Whether axis 0 counts rows."""
-        return self.shape[:1] == (BATCH_AXIS,)
+        return self.counted and self.shape[:1] == (BATCH_AXIS,)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row; the whole shape when the tensor is not batched."""
+        """Shape of one row, -1 at free axes; the whole shape when the tensor is not batched."""
         return self.shape[1:] if self.batched else self.shape
 
     @property
+    def free(self) -> bool:
+        """Whether an axis of a row is free."""
+        return FREE_AXIS in self.row_shape
+
+    @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
-        elements = 1
-        for dim in self.row_shape:
-            elements *= dim
-        return elements * self.dtype.itemsize
+        """Bytes of one row.
+
+        Raises:
+            ConfigError: it has a free axis; `ModelSpec.bytes_at` knows the sizes.
+        """
+        return row_bytes(self.dtype, self._fixed_row())
 
     def at(self, rows: int) -> tuple[int, ...]:
-        """The concrete shape of `rows` rows; the fixed shape when the tensor is not batched."""
-        return (rows, *self.row_shape) if self.batched else self.shape
+        """The concrete shape of `rows` rows; the fixed shape when the tensor is not batched.
+
+        Raises:
+            ConfigError: it has a free axis; `ModelSpec.shape_at` knows the sizes.
+        """
+        return (rows, *self._fixed_row()) if self.batched else self._fixed_row()
+
+    def _fixed_row(self) -> tuple[int, ...]:
+        if self.free:
+            raise ConfigError(
+                f"tensor '{self.name}' has shape {list(self.shape)}, with free axes: name a bucket of its model"
+            )
+        return self.row_shape
+
+
+def row_bytes(dtype: DataType, shape: tuple[int, ...]) -> int:
+    """Bytes of one row of a concrete shape."""
+    return prod(shape) * dtype.itemsize

@@ -43,6 +43,15 @@ class Gears:
         return self.values.index(wanted) if wanted in self.values else None
 
 
+def largest_of(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The shape with the largest product, the first of equals.
+
+    GE sizes each input and each output so by itself (hicann/ge: `SetMaxShapeToData`,
+    `UpdateOutputFromSubgraphsForMultiDims`).
+    """
+    return tuple(max(shapes, key=prod))
+
+
 def dims_at(
     dims: Sequence[Sequence[int]], kind: GearKind, value: Sequence[int]
 ) -> tuple[tuple[int, ...], ...]:

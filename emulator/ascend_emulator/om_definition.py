@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from ascend_emulator.dtypes import BY_ACL, BY_PROTO
-from ascend_emulator.gears import Gears, dims_at
+from ascend_emulator.gears import Gears, dims_at, largest_of
 from ascend_emulator.om_attributes import Attribute, DataType, Scalar, put_attributes, put_entry
 from ascend_emulator.om_compression import Compressor, Expander
 from ascend_emulator.om_container import IR_VERSION
@@ -182,7 +182,7 @@ def _data_op(
         # With AIPP the shape in the graph is the image's, which only batch and image sizes can set.
         largest = gears.values[gears.largest]
         logical = dims_at([tensor.dims], gears.kind, largest)[0] if tensor.dims_v2 else None
-        dims = logical or tuple(gear_dims[gears.largest][number])
+        dims = logical or tuple(largest_of([inputs[number] for inputs in gear_dims]))
     if aipp is not None:
         attributes |= {"_data_related_aipp_mode": "static_aipp", _AIPP: _aipp_attribute(aipp)}
     if tensor.dims_v2:

@@ -144,13 +144,13 @@ def rows_of(spec, rows, seed):
     }
 
 
-def run(session, slot, gear, inputs):
+def run(session, slot, gear, inputs, bucket=0):
     slot.begin()
     for name, array in inputs.items():
-        slot.inputs[name][: len(array)] = array
-    session.enqueue(slot, gear)
+        slot.inputs_at(bucket)[name][: len(array)] = array
+    session.enqueue(slot, bucket, gear)
     session.wait(slot)
-    outputs = {name: array.copy() for name, array in slot.outputs.items()}
+    outputs = {name: array.copy() for name, array in slot.outputs_at(bucket).items()}
     slot.release()
     return outputs
 

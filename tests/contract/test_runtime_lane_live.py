@@ -31,7 +31,7 @@ class Ends:
         self._queue = Queue()
 
     def done(self, key):
-        return lambda error: self._queue.put((key, error))
+        return lambda error, stages: self._queue.put((key, error))
 
     def get(self, count):
         return dict(self._queue.get(timeout=LIMIT_S) for _ in range(count))
@@ -45,15 +45,16 @@ def open_lane(build):
     def start(network):
         opened = []
 
-        def open_session():
+        def open_sessions():
             device = Device.open()
             opened.append(device)
             path = build(network, device.soc_name)
-            return Session.open(device, path, describe(device, path, "m"), close_device=True)
+            return [Session.open(device, path, describe(device, path, "m"), close_device=True)]
 
-        lane = Lane(open_session)
+        lane = Lane(open_sessions)
         lanes.append(lane)
-        return lane, lane.start(LIMIT_S), opened[0]
+        (report,) = lane.start(LIMIT_S)
+        return lane, report, opened[0]
 
     yield start
     for lane in lanes:
@@ -64,7 +65,7 @@ def test_a_lane_serves_and_leaves_nothing(open_lane):
     lane, report, device = open_lane(TWO_SIDED)
     assert report.soc_name == device.soc_name
     assert report.toolchain == device.toolchain
-    assert (report.slots, sorted(report.costs)) == (2, [1, 2, 4, 8])
+    assert (report.slots, sorted(report.times)) == (2, [(0, 1), (0, 2), (0, 4), (0, 8)])
     free = Queue()
     for slot in range(report.slots):
         free.put(slot)
@@ -83,11 +84,11 @@ def test_a_lane_serves_and_leaves_nothing(open_lane):
         def unpack(outputs, number=number, gear=gear):
             got[number] = outputs["product"][:gear].copy()
 
-        def done(error, slot=slot):
+        def done(error, stages, slot=slot):
             free.put(slot)
             ended.put(error)
 
-        lane.launch(slot, gear, pack, unpack, done)
+        lane.runner(0).launch(slot, 0, gear, pack, unpack, done)
     assert {ended.get(timeout=LIMIT_S) for _ in range(200)} == {None}
     for number, product in wanted.items():
         np.testing.assert_allclose(got[number], product)
@@ -113,14 +114,14 @@ def test_a_failed_run_is_never_handed_out_even_with_the_next_batch_behind_it(
 
         return write
 
-    lane.launch(0, 2, pack(1_000_000), unpacked.append, ends.done("bad"))
-    lane.launch(1, 2, pack(2), lambda outputs: None, ends.done("behind"))
+    lane.runner(0).launch(0, 0, 2, pack(1_000_000), unpacked.append, ends.done("bad"))
+    lane.runner(0).launch(1, 0, 2, pack(2), lambda outputs: None, ends.done("behind"))
     hold.set()
     told = ends.get(2)
     assert isinstance(told["bad"], AclDeviceFault)
     assert isinstance(told["behind"], AclDeviceFault)
     assert unpacked == []
     assert isinstance(lane.heartbeat().fault, AclDeviceFault)
-    lane.launch(0, 1, pack(1), unpacked.append, ends.done("later"))
+    lane.runner(0).launch(0, 0, 1, pack(1), unpacked.append, ends.done("later"))
     assert isinstance(ends.get(1)["later"], AclDeviceFault)
     lane.close(LIMIT_S)

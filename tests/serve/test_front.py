@@ -1,4 +1,4 @@
-"""The `@serve.batch` front, seen from outside: options of the Serve file reach it, and leaving a queue is final."""
+"""Both fronts, seen from outside: options of the Serve file reach them, and leaving a queue is final."""
 
 import asyncio
 from collections.abc import Callable
@@ -56,32 +56,35 @@ async def test_an_overridden_max_ongoing_requests_still_fills_the_largest_gear(
     assert sum(count for key, count in found.items() if key.startswith("ascend_serve_real_rows_total")) == 48
 
 
+@pytest.mark.parametrize("front", ["batch", "direct"])
 def test_a_cancelled_handle_calls_ticket_never_runs(
     deploy: Callable[..., Any],
     slow_device: Callable[..., dict[str, Any]],
     counters: Counters,
     digits: Array,
+    front: str,
 ) -> None:
+    name = f"leave-{front}"
     handle = deploy(
-        "leave",
-        args={"name": "resnet", "batching": {"slots": 1, "in_flight": 1}},
+        name,
+        args={"front": front, "name": "resnet", "batching": {"slots": 1, "in_flight": 1}},
         # Metrics come after up to a second; the first must still be running then.
         ray_actor_options=slow_device({"1": 4000.0, "4": 20.0, "8": 20.0, "16": 20.0}),
     )
     first = handle.infer.remote(digits[:1])
-    eventually("the first runs", lambda: counters("leave").get("ascend_serve_batches_total gear=1") == 1)
+    eventually("the first runs", lambda: counters(name).get("ascend_serve_batches_total gear=1") == 1)
     leaving = handle.infer.remote(digits[1:3])
     staying = handle.infer.remote(digits[3:4])
-    eventually("two wait", lambda: counters("leave").get("ascend_serve_queued_rows") == 3)
+    eventually("two wait", lambda: counters(name).get("ascend_serve_queued_rows") == 3)
     leaving.cancel()
     assert first.result(timeout_s=60).shape == (1, 10)
     assert staying.result(timeout_s=60).shape == (1, 10)
 
     def ended() -> bool:
-        found = counters("leave")
+        found = counters(name)
         done = found.get("ascend_serve_requests_total outcome=done")
         return done == 2 and found.get("ascend_serve_requests_total outcome=cancelled") == 1
 
     eventually("two done and one cancelled", ended)
-    rows = {key: count for key, count in counters("leave").items() if "real_rows" in key}
+    rows = {key: count for key, count in counters(name).items() if "real_rows" in key}
     assert rows == {"ascend_serve_real_rows_total gear=1": 2.0}

@@ -99,3 +99,32 @@ def test_a_recipe_is_read(tmp_path: Path) -> None:
     recipe.write_text("name: x\nsource: s\ngaers: [1]\n")
     found = findings({f"{APP}.args.recipe": str(recipe)})
     assert any("did you mean 'gears'?" in error for error in found.errors)
+
+
+def test_buckets_of_a_recipe_are_told(tmp_path: Path) -> None:
+    recipe = tmp_path / "words.yaml"
+    recipe.write_text(
+        "name: words\nsource: words.onnx\ninput_format: ND\ninputs: {ids: [-1, -1]}\n"
+        "dims_gears: [[1, 16], [4, 16], [1, 64]]\n"
+    )
+    found = findings({f"{APP}.args.recipe": str(recipe)})
+    assert found.errors == ()
+    assert found.notes == (
+        "applications[0].args: requests run in 2 buckets: ids [16] at gears [1, 4]; ids [64] at gears [1]",
+    )
+
+
+def test_a_ready_made_model_is_read(tmp_path: Path) -> None:
+    from ascend_serve.serving.serve_file import Findings
+    from tests.unit.om_writer import static_model
+
+    om = tmp_path / "net.om"
+    om.write_bytes(static_model([("x", 0, (4, 3))], [("y", 0, (4, 3))]))
+    args = {"om": str(om), "batching": {"padded": [{"inputs": {"x": 1}, "outputs": {"y": 1}}]}}
+    assert findings({f"{APP}.args": args}) == Findings((), ())
+    args["batching"] = {"padded": [{"inputs": {"z": 1}}]}
+    assert any("has no input 'z'" in error for error in findings({f"{APP}.args": args}).errors)
+    om.write_bytes(static_model([("x", 0, (-1, 3))], [("y", 0, (-1, 3))]))
+    assert any("open shapes" in error for error in findings({f"{APP}.args": args}).errors)
+    om.write_bytes(b"no model")
+    assert any("net.om: " in error for error in findings({f"{APP}.args": args}).errors)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.errors import ConfigError
 from ascend_serve.spec.gears import Gears
+from ascend_serve.spec.timing import Stages, Timing
 
 pytestmark = pytest.mark.unit
 
@@ -63,3 +64,42 @@ def test_a_time_that_cannot_be_is_refused(wrong: float) -> None:
 def test_a_gear_that_is_not_compiled_has_no_cost() -> None:
     with pytest.raises(ValueError, match="not in tuple"):
         CostTable.of(GEARS, MEASURED).ms_of(2)
+
+
+# --- stages --------------------------------------------------------------------------------------
+
+
+def timing(copy_in_ms: float, compute_ms: float, copy_out_ms: float) -> Timing:
+    return Timing(Stages(copy_in_ms, compute_ms, copy_out_ms), 0.0, 5)
+
+
+def test_a_table_of_timings_knows_each_stage_and_their_sum() -> None:
+    table = CostTable.of(Gears((1, 8)), {8: timing(2.0, 4.0, 1.0), 1: timing(0.25, 1.5, 0.25)})
+    assert (table.copy_in_ms, table.ms, table.copy_out_ms) == ((0.25, 2.0), (1.5, 4.0), (0.25, 1.0))
+    assert (table.ms_of(8), table.total_ms_of(8)) == (4.0, 7.0)
+    assert table.total_ms_of(1) == 2.0
+
+
+def test_without_copies_the_whole_run_is_compute() -> None:
+    table = CostTable.of(GEARS, MEASURED)
+    assert [table.total_ms_of(gear) for gear in GEARS] == [table.pace_ms_of(gear) for gear in GEARS]
+    assert [table.total_ms_of(gear) for gear in GEARS] == list(MEASURED.values())
+
+
+def test_the_best_gear_is_that_of_the_longest_stage_for_the_stages_overlap() -> None:
+    by_compute_16_is_best = {8: timing(4.0, 4.0, 0.5), 16: timing(9.0, 7.0, 1.0)}
+    table = CostTable.of(Gears((8, 16)), by_compute_16_is_best)
+    assert table.best_gear(table.gears) == 8
+    assert table.clear_ms(16) == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("wrong", [(-0.1, 1.0, 0.0), (0.0, math.nan, 0.0), (0.0, 1.0, math.inf)])
+def test_a_stage_that_cannot_be_is_refused(wrong: tuple[float, float, float]) -> None:
+    with pytest.raises(ConfigError, match=r"the cost of gear 4 is .* it must be finite"):
+        CostTable.of(Gears((4,)), {4: timing(*wrong)})
+
+
+@pytest.mark.parametrize("times", [((1.0,), (), ()), ((1.0, 2.0), (0.5,), ()), ((1.0, 2.0), (), (0.5,))])
+def test_a_table_has_one_time_for_each_gear(times: tuple[tuple[float, ...], ...]) -> None:
+    with pytest.raises(ValueError, match="times for 2 gears"):
+        CostTable(Gears((1, 2)), *times)

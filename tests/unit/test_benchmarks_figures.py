@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.arrivals import poisson
+from benchmarks.arrivals import BURST_S, bursts, poisson
 from benchmarks.figures import Spread, line, pairwise, percentile, table
 
 pytestmark = pytest.mark.unit
@@ -98,3 +98,31 @@ def test_the_rate_and_its_variance_are_those_of_a_poisson_stream() -> None:
 def test_a_stream_of_nothing_is_refused(rate: float, seconds: float) -> None:
     with pytest.raises(ValueError, match="above 0"):
         poisson(rate, seconds, 0)
+
+
+@given(st.floats(10, 3000), st.floats(0.01, 3), st.floats(0, 0.95), st.integers(0, 1000))
+def test_arrivals_with_bursts_ascend_within_the_stream(
+    rate: float, seconds: float, swing: float, seed: int
+) -> None:
+    times = bursts(rate, seconds, swing, seed)
+    assert times == sorted(times)
+    assert all(0 <= time < seconds for time in times)
+
+
+def test_bursts_alternate_around_their_mean() -> None:
+    times = bursts(1000, 40, 0.8, 7)
+    high = sum(int(time / BURST_S) % 2 == 0 for time in times)
+    assert len(times) == pytest.approx(40_000, rel=0.02)
+    assert high / len(times) == pytest.approx(0.9, abs=0.01)
+
+
+def test_bursts_without_swing_are_a_poisson_stream() -> None:
+    assert bursts(500, 3, 0.0, 5) == pytest.approx(poisson(500, 3, 5))
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds", "swing"), [(0, 1, 0.5), (10, 0, 0.5), (10, 1, 1.0), (10, 1, -0.1)]
+)
+def test_bursts_of_nothing_are_refused(rate: float, seconds: float, swing: float) -> None:
+    with pytest.raises(ValueError, match="swing"):
+        bursts(rate, seconds, swing, 0)

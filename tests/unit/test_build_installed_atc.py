@@ -91,25 +91,43 @@ def test_what_atc_refuses_is_diagnosed_and_not_published(folder, tmp_path, setti
     assert not list((tmp_path / "store").glob("??/*"))
 
 
+NET = '<ir_version: 8, opset_import: ["" : 17]> g (float[n,3,h,w] image) => (float[n,3,h,w] y) {y = Relu(image)}'
+
+
 @pytest.mark.parametrize(
-    ("settings", "kind", "gears"),
+    ("settings", "kind", "gears", "buckets"),
     [
         (
-            {"inputs": {"image": [1, 3, -1, -1]}, "image_gears": [[8, 8], [16, 12]]},
+            {"inputs": {"image": [1, 3, -1, -1]}, "image_gears": [[16, 12], [8, 8]]},
             "image",
-            ((8, 8), (16, 12)),
+            ((16, 12), (8, 8)),
+            [((1,), (3, 8, 8)), ((1,), (3, 16, 12))],
         ),
-        ({"inputs": {"image": [-1, 3, -1, 8]}, "dims_gears": [[1, 8], [4, 16]]}, "dims", ((1, 8), (4, 16))),
-        ({"inputs": {"image": ["1~4", 3, 8, 8]}}, "", ()),
+        (
+            {"inputs": {"image": [-1, 3, -1, 8]}, "dims_gears": [[1, 8], [4, 16], [4, 8]]},
+            "dims",
+            ((1, 8), (4, 16), (4, 8)),
+            [((1, 4), (3, 8, 8)), ((4,), (3, 16, 8))],
+        ),
     ],
 )
-def test_what_cannot_be_served_yet_is_kept_all_the_same(tmp_path, settings, kind, gears):
-    model = '<ir_version: 8, opset_import: ["" : 17]> g (float[n,3,h,w] image) => (float[n,3,h,w] y) {y = Relu(image)}'
-    onnx.save(onnx.parser.parse_model(model), tmp_path / "net.onnx")
+def test_gears_of_sizes_are_served_in_buckets(tmp_path, settings, kind, gears, buckets):
+    onnx.save(onnx.parser.parse_model(NET), tmp_path / "net.onnx")
     artifact = compiled(tmp_path, tmp_path / "store", input_format="NCHW", **settings)
     om = read_om_file(artifact.fetch())
     assert (om.gear_kind, om.gear_groups) == (kind, gears)
-    with pytest.raises(ConfigError, match=f"cannot be served: .*{kind or 'open shapes'}"):
+    spec = artifact.spec
+    assert (spec.batched, spec.free) == (True, True)
+    assert [(bucket.gears.sizes, bucket.shapes["image"]) for bucket in spec.buckets] == buckets
+    assert all(bucket.shapes["y"] == bucket.shapes["image"] for bucket in spec.buckets)
+
+
+def test_what_cannot_be_served_is_kept_all_the_same(tmp_path):
+    onnx.save(onnx.parser.parse_model(NET), tmp_path / "net.onnx")
+    shapes = {"inputs": {"image": ["1~4", 3, 8, 8]}}
+    artifact = compiled(tmp_path, tmp_path / "store", input_format="NCHW", **shapes)
+    assert read_om_file(artifact.fetch()).dynamic
+    with pytest.raises(ConfigError, match=r"cannot be served: .*open shapes"):
         _ = artifact.spec
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ascend_serve import __version__
-from ascend_serve.dataplane import DataPlane, check_tensors
+from ascend_serve.dataplane import DataPlane
 from ascend_serve.errors import (
     ConfigError,
     InvalidTensor,
@@ -20,6 +20,7 @@ from ascend_serve.errors import (
     RequestError,
     RequestTooLarge,
 )
+from ascend_serve.protocol.checking import TensorCheck
 from ascend_serve.protocol.messages import (
     Array,
     InferRequest,
@@ -28,8 +29,10 @@ from ascend_serve.protocol.messages import (
     ServerMetadata,
     TensorMetadata,
 )
+from ascend_serve.spec.buckets import Bucket
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.model import ModelSpec
+from ascend_serve.spec.padding import PaddedLength
 from ascend_serve.spec.tensors import DataType, TensorSpec
 
 pytestmark = pytest.mark.unit
@@ -53,18 +56,30 @@ FIXED = ModelSpec(
     Gears((1,)),
 )
 
+ENCODER = ModelSpec(
+    "encoder",
+    (TensorSpec("ids", DataType.INT64, (-1, -1)), TensorSpec("mask", DataType.INT64, (-1, -1))),
+    (TensorSpec("hidden", DataType.FP32, (-1, -1, 4)),),
+    Gears((1, 4)),
+    (
+        Bucket(Gears((1, 4)), {"ids": (16,), "mask": (16,), "hidden": (16, 4)}),
+        Bucket(Gears((1,)), {"ids": (64,), "mask": (64,), "hidden": (64, 4)}),
+    ),
+)
+WORDS = PaddedLength(inputs={"ids": 1, "mask": 1}, outputs={"hidden": 1})
+
 
 class Engine:
     """An Inferer that computes DOUBLE or SIMPLE and remembers what it was given."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Mapping[str, Array], float | None]] = []
+        self.calls: list[tuple[Mapping[str, Array], float | None, int | None]] = []
         self.error: Exception | None = None
 
     async def __call__(
-        self, tensors: Mapping[str, Array], *, deadline_s: float | None = None
+        self, tensors: Mapping[str, Array], *, deadline_s: float | None = None, priority: int | None = None
     ) -> Mapping[str, Array]:
-        self.calls.append((tensors, deadline_s))
+        self.calls.append((tensors, deadline_s, priority))
         if self.error is not None:
             raise self.error
         if "x" in tensors:
@@ -94,7 +109,9 @@ def pair(rows: int = 2) -> dict[str, Array]:
 
 def test_metadata_names_the_server_and_the_model(engine: Engine) -> None:
     plane = plane_of(SIMPLE, engine)
-    assert plane.server_metadata() == ServerMetadata("ascend_serve", __version__, ("binary_tensor_data",))
+    assert plane.server_metadata() == ServerMetadata(
+        "ascend_serve", __version__, ("binary_tensor_data", "schedule_policy")
+    )
     assert plane.model_metadata("simple", "1") == ModelMetadata(
         "simple",
         ("1",),
@@ -171,11 +188,69 @@ async def test_deadlines_and_refusals_pass_through(engine: Engine) -> None:
     plane = plane_of(SIMPLE, engine)
     await plane.infer(InferRequest("simple", pair()), deadline_s=0.5)
     await plane.infer_arrays(pair(), deadline_s=1.5)
-    assert [deadline for _, deadline in engine.calls] == [0.5, 1.5]
+    assert [deadline for _, deadline, _ in engine.calls] == [0.5, 1.5]
 
     engine.error = QueueFull("64 rows wait", retry_after_s=2.0)
     with pytest.raises(QueueFull):
         await plane.infer(InferRequest("simple", pair()))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "door", "asked"),
+    [
+        ({"timeout": 250_000}, (None, None), (0.25, None)),
+        ({"timeout": 250_000}, (0.1, None), (0.1, None)),
+        ({"timeout": 250_000}, (0.5, 3), (0.25, 3)),
+        ({"timeout": 0}, (0.5, None), (0.5, None)),
+        ({"timeout": 0, "priority": 0}, (None, None), (None, None)),
+        ({"priority": 1}, (None, 2), (None, 1)),
+        ({"priority": 0}, (None, 2), (None, 2)),
+        ({"binary_data_output": True}, (None, None), (None, None)),
+    ],
+)
+async def test_timeout_and_priority_of_a_request_are_heeded(
+    engine: Engine,
+    parameters: dict[str, Any],
+    door: tuple[float | None, int | None],
+    asked: tuple[float | None, int | None],
+) -> None:
+    request = InferRequest("simple", pair(), parameters=parameters)
+    await plane_of(SIMPLE, engine).infer(request, deadline_s=door[0], priority=door[1])
+    assert [call[1:] for call in engine.calls] == [asked]
+
+
+@pytest.mark.parametrize("name", ["timeout", "priority"])
+@pytest.mark.parametrize("value", [-1, True, 0.5, "5", None, 2**63, [1]])
+async def test_what_is_no_timeout_or_priority_is_refused(engine: Engine, name: str, value: Any) -> None:
+    request = InferRequest("simple", pair(), parameters={name: value})
+    with pytest.raises(RequestError, match=f"parameter '{name}' is .*: give "):
+        await plane_of(SIMPLE, engine).infer(request)
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"deadline_s": float("nan")}, "deadline_s is nan: give seconds"),
+        ({"deadline_s": True}, "deadline_s is True"),
+        ({"deadline_s": "1"}, "deadline_s is '1'"),
+        ({"priority": -1}, "'priority' is -1: give 1 for the most urgent"),
+        ({"priority": 1.5}, "'priority' is 1.5"),
+    ],
+)
+async def test_what_is_no_deadline_or_priority_of_a_handle_is_refused(
+    engine: Engine, option: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RequestError, match=message):
+        await plane_of(SIMPLE, engine).infer_arrays(pair(), **option)
+    assert engine.calls == []
+
+
+async def test_a_handle_says_deadline_and_priority(engine: Engine) -> None:
+    plane = plane_of(SIMPLE, engine)
+    await plane.infer_arrays(pair(), deadline_s=-0.5, priority=2)
+    await plane.infer_arrays(pair(), priority=0)
+    assert [call[1:] for call in engine.calls] == [(-0.5, 2), (None, None)]
 
 
 # --- handles ----------------------------------------------------------------------------------------
@@ -198,7 +273,9 @@ async def test_one_array_for_a_model_of_two_outputs_gives_a_dict(engine: Engine)
         "two", DOUBLE.inputs, (*DOUBLE.outputs, TensorSpec("z", DataType.FP32, (-1,))), Gears((1,))
     )
 
-    async def both(tensors: Mapping[str, Array], *, deadline_s: float | None = None) -> Mapping[str, Array]:
+    async def both(
+        tensors: Mapping[str, Array], *, deadline_s: float | None = None, priority: int | None = None
+    ) -> Mapping[str, Array]:
         return {"z": tensors["x"].sum(axis=1), "y": tensors["x"]}
 
     plane = DataPlane(spec, both, ready=lambda: True, max_rows=4)
@@ -226,23 +303,23 @@ async def test_a_handle_call_with_something_else_is_refused(
     assert engine.calls == []
 
 
-# --- check_tensors ----------------------------------------------------------------------------------
+# --- TensorCheck ------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 100))
 def test_rows_are_counted_along_axis_0(rows: int) -> None:
-    assert check_tensors(SIMPLE, pair(rows), 100) == rows
+    assert TensorCheck(SIMPLE, 100)(pair(rows)) == rows
 
 
 def test_a_model_without_batch_axis_has_one_row() -> None:
     tensors = {"x": np.zeros((2, 2), np.uint8), "flag": np.array(True)}
-    assert check_tensors(FIXED, tensors, 1) == 1
+    assert TensorCheck(FIXED, 1)(tensors) == 1
 
 
 def test_the_bound_on_rows_is_exact() -> None:
-    assert check_tensors(SIMPLE, pair(3), 3) == 3
+    assert TensorCheck(SIMPLE, 3)(pair(3)) == 3
     with pytest.raises(RequestTooLarge, match="the request has 4 rows; at most 3 are taken: split it"):
-        check_tensors(SIMPLE, pair(4), 3)
+        TensorCheck(SIMPLE, 3)(pair(4))
 
 
 @pytest.mark.parametrize("layout", ["read-only", "transposed", "strided", "unaligned"])
@@ -256,7 +333,7 @@ def test_any_memory_layout_is_taken(layout: str) -> None:
         "strided": np.zeros((8, 6), np.float32)[::2, ::2],
         "unaligned": np.frombuffer(bytes(49), "<f4", offset=1).reshape(4, 3),
     }[layout]
-    assert check_tensors(DOUBLE, {"x": array}, 4) == 4
+    assert TensorCheck(DOUBLE, 4)({"x": array}) == 4
 
 
 @pytest.mark.parametrize(
@@ -279,28 +356,76 @@ def test_any_memory_layout_is_taken(layout: str) -> None:
 )
 def test_an_array_that_does_not_fit_is_named(array: Array, message: str) -> None:
     with pytest.raises(InvalidTensor, match=f"input 'x' has {message}"):
-        check_tensors(DOUBLE, {"x": array}, 100)
+        TensorCheck(DOUBLE, 100)({"x": array})
 
 
 def test_fixed_shapes_are_exact() -> None:
     flag = np.array(False)
     with pytest.raises(InvalidTensor, match=r"shape \[1, 2, 2\], but the model takes \[2, 2\]$"):
-        check_tensors(FIXED, {"x": np.zeros((1, 2, 2), np.uint8), "flag": flag}, 1)
+        TensorCheck(FIXED, 1)({"x": np.zeros((1, 2, 2), np.uint8), "flag": flag})
     with pytest.raises(InvalidTensor, match=r"'flag' has shape \[1\], but the model takes \[\]$"):
-        check_tensors(FIXED, {"x": np.zeros((2, 2), np.uint8), "flag": flag.reshape(1)}, 1)
+        TensorCheck(FIXED, 1)({"x": np.zeros((2, 2), np.uint8), "flag": flag.reshape(1)})
 
 
 def test_inputs_must_agree_on_their_rows() -> None:
     tensors = {"INPUT0": pair(2)["INPUT0"], "INPUT1": pair(3)["INPUT1"]}
     with pytest.raises(InvalidTensor, match="'INPUT1' has 3 rows, but input 'INPUT0' has 2"):
-        check_tensors(SIMPLE, tensors, 100)
+        TensorCheck(SIMPLE, 100)(tensors)
 
 
 def test_missing_and_unknown_inputs_are_named() -> None:
     with pytest.raises(InvalidTensor, match="'INPUT1' is missing; model 'simple' takes INPUT0, INPUT1"):
-        check_tensors(SIMPLE, {"INPUT0": pair()["INPUT0"]}, 100)
+        TensorCheck(SIMPLE, 100)({"INPUT0": pair()["INPUT0"]})
     with pytest.raises(InvalidTensor, match="'simple' has no input 'INPUT2'; did you mean 'INPUT"):
-        check_tensors(SIMPLE, {**pair(), "INPUT2": pair()["INPUT0"]}, 100)
+        TensorCheck(SIMPLE, 100)({**pair(), "INPUT2": pair()["INPUT0"]})
+
+
+# --- several shapes ---------------------------------------------------------------------------------
+
+
+def words(rows: int, length: int, masked: int | None = None) -> dict[str, Array]:
+    return {
+        "ids": np.zeros((rows, length), np.int64),
+        "mask": np.zeros((rows, length if masked is None else masked), np.int64),
+    }
+
+
+def test_a_free_axis_takes_the_sizes_there_are() -> None:
+    check = TensorCheck(ENCODER, 10)
+    assert [check(words(rows, length)) for rows, length in ((1, 16), (7, 64), (1, 16))] == [1, 7, 1]
+    message = r"'ids' has shape \[1, 17\], but the model takes \[-1, 16\|64\] \(-1 is the number of rows\)$"
+    with pytest.raises(InvalidTensor, match=message):
+        check(words(1, 17))
+
+
+def test_a_padded_axis_takes_what_is_no_longer_than_the_longest() -> None:
+    check = TensorCheck(ENCODER, 10, [WORDS])
+    assert [check(words(2, length)) for length in (1, 16, 17, 64)] == [2] * 4
+    for length in (0, 65):
+        with pytest.raises(InvalidTensor, match=rf"shape \[1, {length}\], but the model takes \[-1, 1~64\]"):
+            check(words(1, length))
+
+
+@pytest.mark.parametrize("padded", [(), (WORDS,)])
+def test_metadata_leaves_free_axes_open(engine: Engine, padded: tuple[PaddedLength, ...]) -> None:
+    plane = DataPlane(ENCODER, engine, ready=lambda: True, max_rows=4, padded=padded)
+    told = plane.model_metadata("encoder")
+    assert [tensor.shape for tensor in (*told.inputs, *told.outputs)] == [(-1, -1), (-1, -1), (-1, -1, 4)]
+
+
+def test_metadata_leaves_padded_axes_of_one_bucket_open(engine: Engine) -> None:
+    padded = [PaddedLength(inputs={"x": 1}, outputs={"y": 1})]
+    plane = DataPlane(DOUBLE, engine, ready=lambda: True, max_rows=4, padded=padded)
+    told = plane.model_metadata("double")
+    assert (told.inputs[0].shape, told.outputs[0].shape) == ((-1, -1), (-1, -1))
+
+
+def test_shapes_that_were_right_are_not_taken_for_other_dtypes_or_classes() -> None:
+    check = TensorCheck(DOUBLE, 4)
+    assert check({"x": np.zeros((2, 3), np.float32)}) == 2
+    for wrong in (np.zeros((2, 3)), [[0.0] * 3] * 2, None):
+        with pytest.raises(InvalidTensor, match=r"'x' (has dtype|is a)"):
+            check({"x": wrong})  # type: ignore[dict-item]  # what a handle's caller may send
 
 
 _dtypes = st.sampled_from(["float32", ">f4", "float64", "int32", "bool", "object", "U3", "M8[s]"])
@@ -318,7 +443,7 @@ def test_whatever_comes_is_right_or_refused(given_tensors: dict[str, tuple[str, 
     dtype, shape = given_tensors.get("x", ("", []))
     right = set(tensors) == {"x"} and dtype == "float32" and shape[1:] == [3] and 1 <= shape[0] <= 2
     try:
-        rows = check_tensors(DOUBLE, tensors, 2)
+        rows = TensorCheck(DOUBLE, 2)(tensors)
     except RequestError:
         assert not right
     else:

@@ -99,9 +99,10 @@ def test_dims_gears_run_over_the_inputs_in_the_users_order(compile_text: Compile
     assert om.inputs[-1].size == 12
     assert om.gear_input_dims == (((1, 4), (5, 6)), ((7, 4), (2, 3)))
     assert om.gear_output_dims == (((1, 3), (6, 5)), ((7, 3), (3, 2)))
-    # The largest gear is that of the largest product, and sizes are those at it.
-    assert [tensor.size for tensor in om.inputs[:2]] == [7 * 4 * 4, 2 * 3 * 4]
-    assert [tensor.dims for tensor in om.outputs] == [(7, 3), (3, 2)]
+    # Each tensor has the size of the gear that makes it largest, which is not the same gear for all of them.
+    assert [tensor.size for tensor in om.inputs[:2]] == [7 * 4 * 4, 5 * 6 * 4]
+    assert [tensor.dims for tensor in om.outputs] == [(7, 3), (6, 5)]
+    assert [tensor.size for tensor in om.outputs] == [7 * 3 * 4, 6 * 5 * 4]
     for a, b in om.gear_input_dims:
         assert_same(om, folder, a=numbers(*a), b=numbers(*b))
 

@@ -1,24 +1,22 @@
 """The engine with a runner that runs a batch when the test says so, and a clock that the test holds."""
 
 import asyncio
+import runpy
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ascend_serve.batching.packing import Packer, Tensors
-from ascend_serve.batching.policy import PadUp
-from ascend_serve.engine import Engine, Request
+from ascend_serve.batching.packing import Packer
 from ascend_serve.errors import (
     AclDeviceFault,
     AclServiceError,
     AscendServeError,
     ConfigError,
     DeadlineExpired,
+    DeadlineUnmet,
     DeviceError,
     Draining,
     InvalidTensor,
@@ -28,132 +26,18 @@ from ascend_serve.errors import (
     TicketCancelled,
 )
 from ascend_serve.metrics import Outcome
+from ascend_serve.spec.buckets import Bucket
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.model import ModelSpec
+from ascend_serve.spec.padding import PaddedLength
 from ascend_serve.spec.tensors import DataType, TensorSpec
+from ascend_serve.spec.timing import Stages, Timing
 
 pytestmark = pytest.mark.unit
 
-SPEC = ModelSpec(
-    name="doubler",
-    inputs=(TensorSpec("x", DataType.INT32, (-1, 2)),),
-    outputs=(TensorSpec("y", DataType.INT32, (-1, 2)),),
-    gears=Gears((1, 4, 8)),
-)
-FAULT = AclDeviceFault("acl.rt.synchronize_event", 507011, "AICORE", "the AI core failed")
-SERVICE = AclServiceError("acl.mdl.execute_async", 300000, "STATE", "not now")
-
-
-@dataclass
-class Launch:
-    """A batch at the fake lane."""
-
-    slot: int
-    gear: int
-    pack: Callable[[Tensors], None]
-    unpack: Callable[[Tensors], None]
-    done: Callable[[BaseException | None], None]
-
-
-class Lane:
-    """A runner whose batches run when the test says so; the model doubles every number."""
-
-    def __init__(self, slots: int) -> None:
-        self.inputs = [{"x": np.full((8, 2), -1, np.int32)} for _ in range(slots)]
-        self.batches: list[Launch] = []
-        self.gears: list[int] = []
-        self.refusal: Exception | None = None
-
-    def launch(
-        self,
-        slot: int,
-        gear: int,
-        pack: Callable[[Tensors], None],
-        unpack: Callable[[Tensors], None],
-        done: Callable[[BaseException | None], None],
-    ) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-        self.batches.append(Launch(slot, gear, pack, unpack, done))
-        self.gears.append(gear)
-
-    def run(self) -> NDArray[Any]:
-        """Run the oldest batch; the input rows of its gear."""
-        batch = self.batches.pop(0)
-        slot = self.inputs[batch.slot]
-        batch.pack(slot)
-        packed: NDArray[Any] = slot["x"][: batch.gear].copy()
-        batch.unpack({"y": slot["x"] * 2})
-        batch.done(None)
-        return packed
-
-    def fail(self, error: BaseException) -> None:
-        """Have the oldest batch fail."""
-        self.batches.pop(0).done(error)
-
-
-@dataclass
-class Notes:
-    """A recorder that keeps everything."""
-
-    ends: list[tuple[Outcome, int, float]] = field(default_factory=list)
-    sealed: list[tuple[int, int, list[float]]] = field(default_factory=list)
-    batches: list[tuple[int, float]] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
-    queue: list[int] = field(default_factory=list)
-
-    def request_refused(self, rows: int) -> None:
-        self.refused.append(rows)
-
-    def request_ended(self, outcome: Outcome, rows: int, ms: float) -> None:
-        self.ends.append((outcome, rows, ms))
-
-    def batch_sealed(self, gear: int, rows: int, waits_ms: Sequence[float]) -> None:
-        self.sealed.append((gear, rows, list(waits_ms)))
-
-    def batch_ended(self, gear: int, device_ms: float) -> None:
-        self.batches.append((gear, device_ms))
-
-    def queued_rows(self, rows: int) -> None:
-        self.queue.append(rows)
-
-
-class Bench:
-    """An engine on a fake lane, with a clock."""
-
-    def __init__(self, *, slots: int = 2, max_queued_rows: int = 64, in_flight: int | None = None) -> None:
-        self.now = 100.0
-        self.lane = Lane(slots)
-        self.notes = Notes()
-        self.engine = Engine(
-            SPEC,
-            self.lane,
-            slots=slots,
-            costs={1: 1.0, 4: 2.0, 8: 3.0},
-            policy=PadUp(),
-            max_queued_rows=max_queued_rows,
-            in_flight=in_flight,
-            clock=lambda: self.now,
-            recorder=self.notes,
-        )
-
-    def offer(self, rows: int, first: int = 0, deadline: float | None = None) -> Request:
-        return self.engine.offer(tensors(rows, first), deadline=deadline)
-
-
-def tensors(rows: int, first: int = 0) -> dict[str, NDArray[Any]]:
-    return {"x": np.arange(2 * first, 2 * (first + rows), dtype=np.int32).reshape(rows, 2)}
-
-
-def doubled(rows: int, first: int = 0) -> NDArray[Any]:
-    doubles: NDArray[Any] = tensors(rows, first)["x"] * 2
-    return doubles
-
-
-async def turns(count: int = 3) -> None:
-    """Let the loop do all that is ready."""
-    for _ in range(count):
-        await asyncio.sleep(0)
+t = runpy.run_path(str(Path(__file__).with_name("engine_bench.py")))
+Bench, SPEC, FAULT, SERVICE = t["Bench"], t["SPEC"], t["FAULT"], t["SERVICE"]
+tensors, doubled, turns = t["tensors"], t["doubled"], t["turns"]
 
 
 # --- batches -------------------------------------------------------------------------------------
@@ -241,7 +125,7 @@ async def test_batches_that_come_back_from_another_thread_land_on_the_loop() -> 
 
 
 async def test_a_batch_that_comes_back_after_the_loop_is_closed_disturbs_nobody() -> None:
-    bench: list[Bench] = []
+    bench = []
 
     async def leave_at_once() -> None:
         bench.append(Bench())
@@ -285,7 +169,7 @@ async def test_a_request_cancelled_while_it_runs_ends_at_once_and_its_results_ar
         await gone.result
     bench.lane.run()
     np.testing.assert_array_equal((await stayer.result)["y"], doubled(1, 2))
-    assert [end[0] for end in bench.notes.ends] == [Outcome.CANCELLED, Outcome.DONE]
+    assert bench.notes.outcomes() == [Outcome.CANCELLED, Outcome.DONE]
 
 
 async def test_cancelling_what_has_ended_changes_nothing() -> None:
@@ -296,7 +180,7 @@ async def test_cancelling_what_has_ended_changes_nothing() -> None:
     await request.result
     request.cancel()
     np.testing.assert_array_equal(request.result.result()["y"], doubled(1, 4))
-    assert [end[0] for end in bench.notes.ends] == [Outcome.DONE]
+    assert bench.notes.outcomes() == [Outcome.DONE]
 
 
 async def test_a_result_whose_awaiter_was_cancelled_does_not_upset_its_batch() -> None:
@@ -360,7 +244,7 @@ async def test_a_batch_whose_results_find_no_room_fails_and_frees_its_slot(
 ) -> None:
     bench = Bench(slots=1)
 
-    def no_room(*_: Any) -> Any:
+    def no_room(*_):
         raise MemoryError("outputs of 2 rows")
 
     with monkeypatch.context() as patch:
@@ -399,7 +283,7 @@ async def test_a_lane_that_never_comes_back_can_be_given_up_and_may_come_back_af
     bench.lane.run()
     await turns()
     assert bench.engine.state().running_batches == 0
-    assert [end[0] for end in bench.notes.ends] == [Outcome.FAILED]
+    assert bench.notes.outcomes() == [Outcome.FAILED]
 
 
 # --- deadlines -----------------------------------------------------------------------------------
@@ -426,7 +310,7 @@ async def test_a_deadline_wakes_the_engine_though_nothing_else_happens() -> None
     await turns()
     patient = bench.offer(1, deadline=bench.now + 3600)
     await turns()
-    late = bench.offer(1, deadline=bench.now + 0.001)
+    late = bench.offer(1, deadline=bench.now + 0.01)
     await turns()
     bench.now += 1.0
     with pytest.raises(DeadlineExpired):
@@ -435,12 +319,61 @@ async def test_a_deadline_wakes_the_engine_though_nothing_else_happens() -> None
     patient.cancel()
 
 
-async def test_a_request_that_comes_too_late_expires_though_the_device_is_idle() -> None:
+async def test_a_request_that_comes_too_late_is_refused_though_the_device_is_idle() -> None:
     bench = Bench()
-    late = bench.offer(1, deadline=bench.now - 1)
-    with pytest.raises(DeadlineExpired):
-        await asyncio.wait_for(late.result, 10)
+    with pytest.raises(DeadlineUnmet):
+        bench.offer(1, deadline=bench.now - 1)
+    await turns()
     assert bench.lane.batches == []
+
+
+async def test_what_waits_ends_as_soon_as_its_deadline_cannot_be_met_any_more() -> None:
+    bench = Bench()
+    bench.offer(8)
+    await turns()
+    late = bench.offer(8, 1, deadline=bench.now + 0.010)
+    bench.now += 0.009
+    bench.engine.pump()
+    with pytest.raises(DeadlineExpired, match=r"after 9\.0 ms in the queue"):
+        await late.result
+
+
+async def test_a_request_without_a_deadline_gets_the_default() -> None:
+    bench = Bench(default_deadline_s=5.0)
+    bench.offer(1)
+    await turns()
+    usual, patient = bench.offer(1, 1), bench.offer(1, 2, deadline=bench.now + 60)
+    await turns()
+    bench.now += 5.0
+    bench.engine.pump()
+    with pytest.raises(DeadlineExpired):
+        await usual.result
+    assert not patient.result.done()
+    patient.cancel()
+
+
+async def test_a_deadline_that_cannot_be_met_is_refused_at_once_with_the_reason() -> None:
+    bench = Bench()
+    with pytest.raises(DeadlineUnmet, match="ms"):
+        bench.offer(8, deadline=bench.now + 0.001)
+    assert bench.notes.refused == [8]
+    assert bench.engine.state().live_requests == 0
+
+
+async def test_the_more_urgent_level_goes_first() -> None:
+    bench = Bench(in_flight=1, priority_levels=3)
+    bench.offer(8)
+    await turns()
+    usual, urgent = bench.offer(8, 10), bench.offer(8, 20, priority=1)
+    await turns()
+    bench.lane.run()
+    await turns()
+    bench.lane.run()
+    await turns()
+    assert urgent.result.done()
+    assert not usual.result.done()
+    bench.lane.run()
+    np.testing.assert_array_equal((await usual.result)["y"], doubled(8, 10))
 
 
 # --- refusals, draining --------------------------------------------------------------------------
@@ -490,8 +423,8 @@ async def test_draining_an_idle_engine_returns() -> None:
 
 
 async def test_costs_that_do_not_fit_the_gears_are_refused() -> None:
-    with pytest.raises(ConfigError):
-        Engine(SPEC, Lane(1), slots=1, costs={1: 1.0}, policy=PadUp(), max_queued_rows=8)
+    with pytest.raises(ConfigError, match=r"costs are given for gears \[1\]"):
+        Bench(times={(0, 1): t["TIMES"][0, 1]})
 
 
 # --- what is told --------------------------------------------------------------------------------
@@ -502,7 +435,7 @@ async def test_the_recorder_hears_of_every_batch_and_every_end() -> None:
     request = bench.offer(3)
     bench.now += 0.010
     await turns()
-    [(gear, rows, [wait_ms])] = bench.notes.sealed
+    [(gear, rows, wait_ms)] = bench.notes.sealed
     assert (gear, rows) == (4, 3)
     assert wait_ms == pytest.approx(10.0)
     bench.now += 0.002
@@ -511,10 +444,47 @@ async def test_the_recorder_hears_of_every_batch_and_every_end() -> None:
     [(gear, device_ms)] = bench.notes.batches
     assert gear == 4
     assert device_ms == pytest.approx(2.0)
-    [(outcome, rows, ms)] = bench.notes.ends
+    [(outcome, rows, times_ms)] = bench.notes.ends
     assert (outcome, rows) == (Outcome.DONE, 3)
-    assert ms == pytest.approx(12.0)
-    assert bench.notes.queue[-1] == 0
+    assert times_ms == pytest.approx([12.0])
+
+
+async def test_what_ends_together_is_told_together_with_the_longest_wait() -> None:
+    bench = Bench()
+    early = bench.offer(3)
+    bench.now += 0.004
+    late = bench.offer(2)
+    bench.now += 0.001
+    await turns()
+    assert bench.notes.sealed == [(8, 5, pytest.approx(5.0))]
+    bench.lane.run()
+    await asyncio.gather(early.result, late.result)
+    [(outcome, rows, times_ms)] = bench.notes.ends
+    assert (outcome, rows) == (Outcome.DONE, 5)
+    assert times_ms == pytest.approx([5.0, 1.0])
+
+
+async def test_the_recorder_is_flushed_while_there_are_requests_and_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ascend_serve.engine.engine.FLUSH_S", 0.0)
+    bench = Bench(in_flight=1)
+    requests = [bench.offer(8), bench.offer(3)]
+    await turns()
+    assert bench.notes.flushed[-1] == 3
+    for _ in requests:
+        bench.lane.run()
+        await turns()
+    flushed = len(bench.notes.flushed)
+    assert bench.notes.flushed[-1] == 0
+    await turns(10)
+    assert len(bench.notes.flushed) <= flushed + 1, "an idle engine flushes nothing"
+
+
+async def test_draining_flushes_the_recorder() -> None:
+    bench = Bench()
+    await asyncio.wait_for(bench.engine.drain(), 10)
+    assert bench.notes.flushed == [0]
 
 
 async def test_the_device_is_not_busy_twice_when_batches_overlap() -> None:
@@ -545,7 +515,7 @@ async def test_the_state_counts_what_waits_and_what_runs() -> None:
 async def test_hundreds_at_once_never_mix_and_all_end_once() -> None:
     bench = Bench(slots=3, max_queued_rows=4096)
     random = np.random.default_rng(7)
-    expected: list[tuple[asyncio.Task[dict[str, NDArray[Any]]], NDArray[Any]]] = []
+    expected = []
     first = 0
     for step in range(300):
         rows = int(random.integers(1, 12))
@@ -570,5 +540,53 @@ async def test_hundreds_at_once_never_mix_and_all_end_once() -> None:
         else:
             np.testing.assert_array_equal(answer["y"], rows_expected, strict=True)
     assert sum(not isinstance(answer, BaseException) for answer in answers) > 200
-    assert len(bench.notes.ends) == 300
+    assert len(bench.notes.outcomes()) == 300
     assert bench.engine.state().live_requests == 0
+
+
+# --- buckets -------------------------------------------------------------------------------------
+
+GEARS = Gears((1, 4, 8))
+SEQUENCES = ModelSpec(
+    name="doubler",
+    inputs=(TensorSpec("x", DataType.INT32, (-1, -1)),),
+    outputs=(TensorSpec("y", DataType.INT32, (-1, -1)),),
+    gears=GEARS,
+    buckets=tuple(Bucket(GEARS, {"x": (length,), "y": (length,)}) for length in (4, 16)),
+)
+SEQUENCE_TIMES = {
+    (bucket, gear): Timing(Stages(0.0, ms * (bucket + 1), 0.0), 0.0, 5)
+    for bucket in (0, 1)
+    for gear, ms in ((1, 1.0), (4, 2.0), (8, 3.0))
+}
+
+
+def sequence(rows: int, length: int, first: int) -> dict[str, NDArray[np.int32]]:
+    return {"x": np.arange(first, first + rows * length, dtype=np.int32).reshape(rows, length)}
+
+
+async def test_requests_run_in_the_buckets_they_fit_and_come_back_in_their_own_length() -> None:
+    padded = [PaddedLength(inputs={"x": 1}, outputs={"y": 1})]
+    bench = Bench(spec=SEQUENCES, times=SEQUENCE_TIMES, padded=padded, in_flight=1)
+    sizes = [(2, 3), (1, 16), (3, 9), (1, 4), (12, 2)]
+    given = [sequence(rows, length, 1000 * at) for at, (rows, length) in enumerate(sizes)]
+    requests = [bench.engine.offer(tensors) for tensors in given]
+    buckets = set()
+    while not all(request.result.done() for request in requests):
+        await turns()
+        buckets.add(bench.lane.batches[0].bucket)
+        bench.lane.run()
+        await turns()
+    for tensors, request in zip(given, requests, strict=True):
+        np.testing.assert_array_equal((await request.result)["y"], tensors["x"] * 2, strict=True)
+    assert buckets == {0, 1}
+
+
+async def test_what_fits_no_bucket_harms_nobody_else() -> None:
+    bench = Bench(spec=SEQUENCES, times=SEQUENCE_TIMES)
+    good = bench.engine.offer(sequence(1, 16, 7))
+    with pytest.raises(InvalidTensor):
+        bench.engine.offer(sequence(1, 17, 0))
+    await turns()
+    bench.lane.run()
+    np.testing.assert_array_equal((await good.result)["y"], sequence(1, 16, 7)["x"] * 2)

@@ -45,11 +45,18 @@ class Engine:
         self.started = asyncio.Event()
         self.calls = 0
         self.cancelled = False
+        self.deadline_s: float | None = None
+        self.priority: int | None = None
 
     async def __call__(
-        self, tensors: Mapping[str, Array], *, deadline_s: float | None = None
+        self,
+        tensors: Mapping[str, Array],
+        *,
+        deadline_s: float | None = None,
+        priority: int | None = None,
     ) -> Mapping[str, Array]:
         self.calls += 1
+        self.deadline_s, self.priority = deadline_s, priority
         self.started.set()
         if self.error is not None:
             raise self.error
@@ -172,7 +179,7 @@ async def test_not_ready_is_503_and_still_live(house: House) -> None:
 
 @pytest.mark.parametrize("path", ["/v2/models/double", "/v2/models/double/versions/1"])
 async def test_metadata_doors(house: House, path: str) -> None:
-    assert (await house.ask("GET", "/v2")).json()["extensions"] == ["binary_tensor_data"]
+    assert (await house.ask("GET", "/v2")).json()["extensions"] == ["binary_tensor_data", "schedule_policy"]
     response = await house.ask("GET", path)
     assert response.json()["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
 
@@ -334,6 +341,13 @@ async def test_an_encoded_body_is_415(house: House, encoding: str) -> None:
         ({"content-length": str(len(BODY) - 1)}, f"but the body has {len(BODY)} bytes"),
         ({"inference-header-content-length": "x"}, "Inference-Header-Content-Length is 'x'"),
         ({"inference-header-content-length": "99999"}, "Inference-Header-Content-Length is 99999"),
+        (
+            {"x-envoy-expected-rq-timeout-ms": "1.5"},
+            "header x-envoy-expected-rq-timeout-ms is '1.5', but must be",
+        ),
+        ({"x-envoy-expected-rq-timeout-ms": "-1"}, "a whole number of milliseconds"),
+        ({"x-envoy-expected-rq-timeout-ms": ""}, "a whole number of milliseconds"),
+        ({"x-envoy-expected-rq-timeout-ms": "9" * 13}, "a whole number of milliseconds"),
     ],
 )
 async def test_wrong_headers_are_400(house: House, headers: dict[str, str], message: str) -> None:
@@ -402,6 +416,29 @@ async def test_an_unexpected_error_is_500_and_logged(house: House, caplog: pytes
     assert response.json() == {"error": "internal error: ZeroDivisionError: by zero"}
     assert caplog.records[0].exc_info is not None
     assert caplog.records[0].getMessage() == f"POST {INFER!r} failed"
+
+
+@pytest.mark.parametrize(
+    ("header", "parameters", "deadline_s"),
+    [
+        (None, {}, None),
+        ("250", {}, 0.25),
+        ("0", {}, 0.0),
+        (None, {"timeout": 40_000}, 0.04),
+        ("250", {"timeout": 40_000}, 0.04),
+        ("30", {"timeout": 40_000}, 0.03),
+        ("30", {"timeout": 0}, 0.03),
+    ],
+)
+async def test_the_nearer_deadline_holds(
+    house: House, header: str | None, parameters: dict[str, Any], deadline_s: float | None
+) -> None:
+    document = {**orjson.loads(BODY), "parameters": {**parameters, "priority": 2}}
+    headers = {} if header is None else {"X-Envoy-Expected-Rq-Timeout-Ms": header}
+    response = await house.ask("POST", INFER, content=orjson.dumps(document), headers=headers)
+    assert response.status_code == 200
+    assert house.engine.priority == 2
+    assert house.engine.deadline_s == pytest.approx(deadline_s)
 
 
 # --- clients that leave -----------------------------------------------------------------------------

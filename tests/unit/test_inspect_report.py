@@ -68,6 +68,7 @@ def test_a_report_is_json_and_says_what_the_model_is():
     assert told["gears"] == {
         "kind": "batch",
         "groups": [[4], [1]],
+        "input_order": [],
         "shapes": [
             {"gear": [4], "inputs": {"image": [4, 3, 2]}, "outputs": {"logits": [4, 10], "best:0": [4, 1]}},
             {"gear": [1], "inputs": {"image": [1, 3, 2]}, "outputs": {"logits": [1, 10], "best:0": [1, 1]}},

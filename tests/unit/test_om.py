@@ -1,6 +1,5 @@
 import contextlib
 import runpy
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,15 +117,6 @@ def test_several_sub_models_are_read_to_the_end_and_not_served():
 def test_open_shapes_without_a_header_flag_are_not_served():
     with pytest.raises(ConfigError, match="open shapes"):
         read_om(w["static_model"]([("x", 0, (-1, 3))], [("y", 0, (-1, 2))])).model_spec("net")
-
-
-def test_image_gears_are_not_served():
-    sizes = struct.pack("<I2I4Q", 2, 2, 2, 224, 224, 448, 448)
-    blocks = w["summary"]([IMAGE], [("y", 0, (4, 2))]) + struct.pack("<II", 3, len(sizes)) + sizes
-    om = read_om(w["container"]([[(8, blocks), (0, w["model_def"]())]]))
-    assert (om.gear_kind, om.gears) == ("image", ())
-    with pytest.raises(ConfigError, match="image gears"):
-        om.model_spec("net")
 
 
 @given(st.integers(0, 127**3 - 1))

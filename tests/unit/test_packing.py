@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ascend_serve.batching.fitting import Size
 from ascend_serve.batching.packing import Packer, Part
 from ascend_serve.errors import InvalidTensor
 from ascend_serve.spec.gears import Gears
@@ -66,7 +67,7 @@ def test_rows_come_back_to_whom_they_belong(sizes: list[int], order: Any) -> Non
     packer = Packer(SPEC, slots=1)
     firsts = accumulate(sizes, initial=0)
     inputs = [request(rows, first) for rows, first in zip(sizes, firsts, strict=False)]
-    results = [packer.outputs(rows) for rows in sizes]
+    results = [packer.outputs(Size(rows, (0,), ()), 0) for rows in sizes]
     batches: list[list[Part]] = [[]]
     for given_inputs, outputs, rows in zip(inputs, results, sizes, strict=True):
         start = 0
@@ -82,8 +83,8 @@ def test_rows_come_back_to_whom_they_belong(sizes: list[int], order: Any) -> Non
     order.shuffle(batches)
     slot = slot_arrays()
     for parts in batches:
-        packer.pack(0, LARGEST, parts, slot)
-        packer.unpack(parts, {name: array.copy() for name, array in slot.items()})
+        packer.pack(0, 0, LARGEST, parts, slot)
+        packer.unpack(0, parts, {name: array.copy() for name, array in slot.items()})
     for given_inputs, outputs in zip(inputs, results, strict=True):
         assert_same(outputs, given_inputs)
 
@@ -93,7 +94,7 @@ def test_padding_never_holds_what_was_there_before(batches: list[tuple[int, int]
     packer = Packer(SPEC, slots=1)
     slot = slot_arrays(filler=1)
     for rows, gear in batches:
-        packer.pack(0, gear, [Part(request(rows, 100), {}, 0, rows, 0)], slot)
+        packer.pack(0, 0, gear, [Part(request(rows, 100), {}, 0, rows, 0)], slot)
         for array in slot.values():
             assert not array[rows:gear].any()
 
@@ -102,9 +103,9 @@ def test_padding_that_is_zero_already_is_not_written_again() -> None:
     packer = Packer(SPEC, slots=1)
     slot = slot_arrays()
     parts = [Part(request(5, 1), {}, 0, 5, 0)]
-    packer.pack(0, 8, parts, slot)
+    packer.pack(0, 0, 8, parts, slot)
     slot["weight"][7] = 77
-    packer.pack(0, 8, parts, slot)
+    packer.pack(0, 0, 8, parts, slot)
     assert slot["weight"][7] == 77
 
 
@@ -112,8 +113,8 @@ def test_slots_remember_their_padding_apart() -> None:
     packer = Packer(SPEC, slots=2)
     first, second = slot_arrays(), slot_arrays()
     parts = [Part(request(1, 1), {}, 0, 1, 0)]
-    packer.pack(0, 8, parts, first)
-    packer.pack(1, 8, parts, second)
+    packer.pack(0, 0, 8, parts, first)
+    packer.pack(1, 0, 8, parts, second)
     assert not second["weight"][1:].any()
 
 
@@ -124,35 +125,36 @@ def test_an_input_need_not_be_contiguous_or_writeable() -> None:
     for array in inputs.values():
         array.setflags(write=False)
     slot = slot_arrays()
-    packer.pack(0, 4, [Part(inputs, {}, 0, 3, 0)], slot)
+    packer.pack(0, 0, 4, [Part(inputs, {}, 0, 3, 0)], slot)
     assert_same({name: array[:3] for name, array in slot.items()}, request(3, 5))
 
 
 def test_a_model_without_rows_goes_in_and_out_whole() -> None:
     packer = Packer(WHOLE, slots=1)
     inputs: Arrays = {"a": np.arange(6, dtype=np.float32).reshape(3, 2), "scale": np.array(2.5, np.float32)}
-    assert packer.rows(inputs) == 1
+    size = packer.measure(inputs)
+    assert size == Size(1, (0,), ())
     slot: Arrays = {"a": np.zeros((3, 2), np.float32), "scale": np.zeros((), np.float32)}
-    outputs = packer.outputs(1)
+    outputs = packer.outputs(size, 0)
     parts = [Part(inputs, outputs, 0, 1, 0)]
-    packer.pack(0, 1, parts, slot)
+    packer.pack(0, 0, 1, parts, slot)
     assert_same(slot, inputs)
     produced: Arrays = {"b": np.array([3.0, 4.0], np.float32), "norm": np.array(5.0, np.float32)}
-    packer.unpack(parts, produced)
+    packer.unpack(0, parts, produced)
     assert_same(outputs, produced)
 
 
 def test_results_are_copies_that_outlive_the_slot() -> None:
     packer = Packer(SPEC, slots=1)
-    outputs = packer.outputs(2)
+    outputs = packer.outputs(Size(2, (0,), ()), 0)
     slot = {name: np.zeros((LARGEST, *array.shape[1:]), array.dtype) for name, array in outputs.items()}
-    packer.unpack([Part({}, outputs, 0, 2, 0)], slot)
+    packer.unpack(0, [Part({}, outputs, 0, 2, 0)], slot)
     slot["weight"][:] = 9
     assert not outputs["weight"].any()
 
 
 def test_rows_are_counted_along_axis_0() -> None:
-    assert Packer(SPEC, slots=1).rows(request(7, 0)) == 7
+    assert Packer(SPEC, slots=1).measure(request(7, 0)).rows == 7
 
 
 @pytest.mark.parametrize(
@@ -168,16 +170,16 @@ def test_rows_are_counted_along_axis_0() -> None:
 )
 def test_tensors_that_do_not_fit_never_reach_a_batch(name: str, array: NDArray[Any]) -> None:
     with pytest.raises(InvalidTensor, match=f"'{name}'"):
-        Packer(SPEC, slots=1).rows(request(3, 0) | {name: array})
+        Packer(SPEC, slots=1).measure(request(3, 0) | {name: array})
 
 
 def test_a_request_without_rows_never_reaches_a_batch() -> None:
-    with pytest.raises(InvalidTensor, match=r"float32\[0, 2, 3\]; it must be float32\[1, 2, 3\]"):
-        Packer(SPEC, slots=1).rows(request(0, 0))
+    with pytest.raises(InvalidTensor, match=r"'image' has shape \[0, 2, 3\]; it must be \[1, 2, 3\]"):
+        Packer(SPEC, slots=1).measure(request(0, 0))
 
 
 def test_a_missing_input_never_reaches_a_batch() -> None:
     inputs = request(3, 0)
     del inputs["mask"]
     with pytest.raises(InvalidTensor, match="input 'mask' is missing"):
-        Packer(SPEC, slots=1).rows(inputs)
+        Packer(SPEC, slots=1).measure(inputs)

@@ -3,8 +3,8 @@
 import pytest
 
 from ascend_serve.batching.costs import CostTable
-from ascend_serve.batching.planner import STALE_ALARMS, Batch, Planner, TicketState
-from ascend_serve.batching.policy import Fixed, PadUp, Policy
+from ascend_serve.batching.planner import Batch, Planner, TicketState
+from ascend_serve.batching.policy import Fixed, FixedWait, PadUp, Policy, StepDown, View
 from ascend_serve.errors import ConfigError, Draining, QueueFull, RequestTooLarge
 from ascend_serve.spec.gears import Gears
 
@@ -22,16 +22,17 @@ def planner(
     slots: int = 2,
     max_queued_rows: int = 100,
     in_flight: int | None = None,
+    priority_levels: int = 1,
 ) -> Planner:
     compiled = Gears(gears)
     table = CostTable.of(compiled, {gear: costs[gear] for gear in gears if gear in costs})
     return Planner(
-        compiled,
-        table,
+        [table],
         policy or PadUp(),
         slots=slots,
         max_queued_rows=max_queued_rows,
         in_flight=in_flight,
+        priority_levels=priority_levels,
     )
 
 
@@ -126,19 +127,6 @@ def test_a_request_of_exactly_the_largest_gear_is_kept_whole() -> None:
     assert [sizes(sealed(machine)), sizes(sealed(machine))] == [[3], [16]]
 
 
-def test_a_request_larger_than_the_largest_gear_is_split_and_shares_its_ends() -> None:
-    machine = planner(slots=4)
-    offer(machine, 3, 40, 2)
-    batches = [sealed(machine), sealed(machine)]
-    assert machine.plan(0.0) is None, "13 rows wait while batches run: they may still grow"
-    for batch in batches:
-        machine.finished(batch)
-    batches.append(sealed(machine))
-    assert [sizes(batch) for batch in batches] == [[3, 13], [16], [11, 2]]
-    assert [piece.start for batch in batches for piece in batch.pieces] == [0, 0, 13, 29, 0]
-    assert [piece.at for batch in batches for piece in batch.pieces] == [0, 3, 0, 0, 11]
-
-
 def test_a_split_ticket_is_done_when_its_last_piece_is_back_in_any_order() -> None:
     machine = planner()
     ticket = machine.offer(0.0, 32)
@@ -159,8 +147,8 @@ def test_the_gear_steps_down_to_what_was_taken() -> None:
 
 
 class AlwaysSmallest(PadUp):
-    def choose(self, rows_waiting: int, gears: Gears, costs: CostTable) -> int:
-        return gears.sizes[0]
+    def choose(self, view: View) -> int:
+        return view.gears.sizes[0]
 
 
 def test_the_gear_steps_up_to_hold_the_first_ticket_whole() -> None:
@@ -178,7 +166,7 @@ def test_fixed_runs_and_splits_at_its_own_gear() -> None:
     assert second is None
     machine.finished(first)
     second = sealed(machine)
-    assert (second.gear, sizes(second)) == (4, [2, 1])
+    assert (second.gear, sizes(second)) == (4, [1, 2]), "the small one goes first"
 
 
 def test_fixed_is_sealed_early_at_its_own_gear() -> None:
@@ -188,7 +176,7 @@ def test_fixed_is_sealed_early_at_its_own_gear() -> None:
 
 
 class Wild(PadUp):
-    def choose(self, rows_waiting: int, gears: Gears, costs: CostTable) -> int:
+    def choose(self, view: View) -> int:
         return 3
 
 
@@ -264,49 +252,6 @@ def test_a_batch_comes_back_once() -> None:
             event(batch)
 
 
-# --- deadlines -----------------------------------------------------------------------------------
-
-
-def test_a_ticket_expires_at_its_deadline_and_is_told_once() -> None:
-    machine = planner()
-    late, patient = machine.offer(0.0, 1, deadline=5.0), machine.offer(0.0, 1)
-    assert machine.next_wakeup() == 5.0
-    assert machine.take_expired(4.999) == []
-    batch = machine.plan(5.0)
-    assert batch is not None
-    assert [piece.ticket for piece in batch.pieces] == [patient]
-    assert machine.take_expired(5.0) == [late]
-    assert machine.take_expired(5.0) == []
-    assert machine.next_wakeup() is None
-
-
-def test_a_ticket_that_runs_no_longer_expires() -> None:
-    machine = planner()
-    ticket = machine.offer(0.0, 1, deadline=5.0)
-    batch = sealed(machine)
-    assert machine.next_wakeup() is None
-    assert machine.take_expired(9.0) == []
-    assert machine.finished(batch) == [ticket]
-
-
-def test_a_split_ticket_expires_while_some_of_it_waits() -> None:
-    machine = planner()
-    ticket = machine.offer(0.0, 20, deadline=5.0)
-    batch = sealed(machine)
-    assert machine.take_expired(5.0) == [ticket]
-    assert machine.finished(batch) == []
-    assert machine.queued_rows == 0
-
-
-def test_deadlines_of_tickets_long_gone_do_not_pile_up() -> None:
-    machine = planner()
-    for _ in range(50 * STALE_ALARMS):
-        machine.cancel(machine.offer(0.0, 1, deadline=1e9))
-    assert len(machine._alarms) <= STALE_ALARMS + 2
-    machine.offer(0.0, 1, deadline=7.0)
-    assert machine.next_wakeup() == 7.0
-
-
 # --- bounds --------------------------------------------------------------------------------------
 
 
@@ -347,17 +292,80 @@ def test_draining_refuses_the_new_and_runs_the_old() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"slots": 0}, {"max_queued_rows": 0}, {"in_flight": 0}, {"in_flight": 3}, {"policy": Fixed(5)}]
+    "wrong",
+    [
+        {"slots": 0},
+        {"max_queued_rows": 0},
+        {"in_flight": 0},
+        {"in_flight": 3},
+        {"priority_levels": 0},
+        {"policy": Fixed(5)},
+        {"policy": FixedWait(max_batch_size=17)},
+    ],
 )
 def test_bounds_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         planner(**wrong)  # type: ignore[arg-type]  # one wrong value each
 
 
+def test_without_a_cost_table_there_is_no_planner() -> None:
+    with pytest.raises(ConfigError, match="no cost table"):
+        Planner([], PadUp(), slots=1, max_queued_rows=1)
+
+
+@pytest.mark.parametrize("fits", [(), (1,), (-1,)])
+def test_a_bucket_that_is_not_there_is_refused(fits: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="there are 1, from 0 on"):
+        planner().offer(0.0, 1, fits=fits)
+
+
+# --- retuning ------------------------------------------------------------------------------------
+
+
+def test_retuning_changes_what_is_decided_next_and_nothing_else() -> None:
+    machine = planner(max_queued_rows=20)
+    offer(machine, *[1] * 9)
+    kept = machine.rate_per_ms(0.0)
+    machine.retune([CostTable.of(Gears(GEARS), COSTS)], StepDown())
+    machine.check()
+    assert (machine.queued_rows, machine.rate_per_ms(0.0)) == (9, kept)
+    first = sealed(machine)
+    assert (first.gear, first.rows) == (8, 8)
+    machine.retune([CostTable.of(Gears(GEARS), COSTS)], PadUp())
+    machine.finished(first)
+    assert sealed(machine).rows == 1
+
+
+def test_a_ticket_that_has_begun_is_retuned_in_its_bucket() -> None:
+    machine = planner(policy=Fixed(4))
+    ticket = machine.offer(0.0, 6)
+    machine.finished(sealed(machine))
+    machine.retune([CostTable.of(Gears(GEARS), COSTS)], PadUp())
+    machine.check()
+    batch = sealed(machine)
+    assert (batch.gear, batch.rows, batch.pieces[0].start) == (4, 2, 4)
+    assert machine.finished(batch) == [ticket]
+
+
+def test_there_are_as_many_tables_after_retuning() -> None:
+    table = CostTable.of(Gears(GEARS), COSTS)
+    with pytest.raises(ConfigError, match="2 cost tables for 1 buckets"):
+        planner().retune([table, table], PadUp())
+
+
+def test_retuning_that_is_refused_changes_nothing() -> None:
+    machine = planner()
+    offer(machine, 3)
+    with pytest.raises(ConfigError, match="gear 5 is not compiled"):
+        machine.retune([CostTable.of(Gears(GEARS), COSTS)], Fixed(5))
+    machine.check()
+    assert sealed(machine).rows == 3
+
+
 def test_check_says_which_rule_is_broken() -> None:
     machine = planner()
     offer(machine, 1)
     machine.check()
-    machine._waiting_rows = 2
+    machine._waiting.rows = 2
     with pytest.raises(AssertionError, match="waiting rows are counted right"):
         machine.check()

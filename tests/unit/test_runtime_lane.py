@@ -11,11 +11,13 @@ from ascend_serve.runtime.slot import Slot, SlotState
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.tensors import DataType, TensorSpec
+from ascend_serve.spec.timing import Stages, Timing
 from ascend_serve.spec.toolchain import Toolchain
 
 pytestmark = pytest.mark.unit
 
 LIMIT_S = 10.0
+TIMES = {(0, gear): Timing(Stages(0.1, ms, 0.1), 0.0, 5) for gear, ms in ((1, 1.0), (4, 2.0))}
 SPEC = ModelSpec(
     "m", (TensorSpec("x", DataType.FP32, (-1, 2)),), (TensorSpec("y", DataType.FP32, (-1, 2)),), Gears((1, 4))
 )
@@ -31,7 +33,7 @@ class FakeSession:
         self.device = SimpleNamespace(soc_name="AscendX", toolchain=Toolchain("T", "1"), examine=self.examine)
         self.spec = SPEC
         self.slots = tuple(
-            Slot(i, {"x": np.zeros((4, 2), np.float32)}, {"y": np.zeros((4, 2), np.float32)})
+            Slot(i, [{"x": np.zeros((4, 2), np.float32)}], [{"y": np.zeros((4, 2), np.float32)}])
             for i in range(slots)
         )
         self.calls = []
@@ -41,6 +43,7 @@ class FakeSession:
         self.fail_enqueue = None
         self.fail_close = None
         self.illness = None
+        self.stages = None
         self.close_gate = threading.Event()
         self.close_gate.set()
 
@@ -61,15 +64,15 @@ class FakeSession:
 
     def warm_up(self):
         self._note("warm_up")
-        return {1: 1.0, 4: 2.0}
+        return TIMES
 
-    def enqueue(self, slot, gear):
-        self._note("enqueue", slot.index, gear)
+    def enqueue(self, slot, bucket, gear):
+        self._note("enqueue", slot.index, bucket, gear)
         slot.move(SlotState.IN_FLIGHT)
         if self.fail_enqueue is not None:
             slot.release()
             raise self.fail_enqueue
-        np.multiply(slot.inputs["x"], 2, out=slot.outputs["y"])
+        np.multiply(slot.inputs_at(bucket)["x"], 2, out=slot.outputs_at(bucket)["y"])
 
     def wait(self, slot):
         self._note("wait", slot.index)
@@ -79,6 +82,7 @@ class FakeSession:
                 slot.release()
                 raise error
         slot.move(SlotState.UNPACKING)
+        return self.stages
 
     def close(self):
         self._note("close")
@@ -107,12 +111,13 @@ class Batch:
             self._unpack(outputs)
         self.result = float(outputs["y"][0, 0])
 
-    def done(self, error):
+    def done(self, error, stages):
+        self.stages = stages
         self.thread = threading.current_thread().name
         self.ends.put(error)
 
-    def launch(self, lane, slot=0, gear=1):
-        lane.launch(slot, gear, self.pack, self.unpack, self.done)
+    def launch(self, lane, slot=0, gear=1, bucket=0, session=0):
+        lane.runner(session).launch(slot, bucket, gear, self.pack, self.unpack, self.done)
         return self
 
     def ended(self):
@@ -126,7 +131,7 @@ def make_lane():
     lanes = []
 
     def make(session, **options):
-        lane = Lane(lambda: session, **options)
+        lane = Lane(lambda: [session], **options)
         lanes.append((lane, session))
         return lane
 
@@ -148,10 +153,10 @@ def started(make_lane, session, **options):
 
 def test_start_reports_what_was_found(make_lane):
     session = FakeSession(slots=3)
-    report = make_lane(session).start(LIMIT_S)
+    (report,) = make_lane(session).start(LIMIT_S)
     assert report.spec is SPEC
     assert (report.soc_name, report.toolchain) == ("AscendX", Toolchain("T", "1"))
-    assert (report.slots, report.costs) == (3, {1: 1.0, 4: 2.0})
+    assert (report.slots, report.times) == (3, TIMES)
 
 
 def test_a_batch_is_packed_run_unpacked_and_its_slot_freed_before_done(make_lane):
@@ -161,7 +166,7 @@ def test_a_batch_is_packed_run_unpacked_and_its_slot_freed_before_done(make_lane
     assert batch.ended() is None
     assert batch.result == 42.0
     assert session.slots[1].state is SlotState.FREE
-    assert ("enqueue", 1, 4) in session.calls
+    assert ("enqueue", 1, 0, 4) in session.calls
 
 
 def test_all_calls_are_made_on_the_two_lane_threads(make_lane):
@@ -292,11 +297,11 @@ def test_a_done_that_raises_is_logged_and_harms_nobody(make_lane, caplog):
     lane = started(make_lane, FakeSession())
     told = threading.Event()
 
-    def bad_done(error):
+    def bad_done(error, stages):
         told.set()
         raise ValueError("bad done")
 
-    lane.launch(0, 1, lambda inputs: None, lambda outputs: None, bad_done)
+    lane.runner(0).launch(0, 0, 1, lambda inputs: None, lambda outputs: None, bad_done)
     assert told.wait(LIMIT_S)
     assert Batch().launch(lane).ended() is None
     assert "bad done" in caplog.text
@@ -333,7 +338,7 @@ def test_a_failure_after_opening_closes_the_session(step):
         raise FAULT
 
     setattr(session, step, fail)
-    lane = Lane(lambda: session)
+    lane = Lane(lambda: [session])
     with pytest.raises(AclDeviceFault):
         lane.start(LIMIT_S)
     assert session.calls[-1] == ("close",)
@@ -345,7 +350,7 @@ def test_a_device_that_does_not_open_in_time_stalls_and_is_closed_when_it_comes_
 
     def slow():
         assert gate.wait(LIMIT_S)
-        return session
+        return [session]
 
     lane = Lane(slow)
     with pytest.raises(LaneStalled, match=r"within 0.01 s"):
@@ -404,7 +409,7 @@ def test_after_a_fault_a_failing_close_is_only_logged(make_lane, caplog):
     session.let_go(FAULT)
     assert batch.ended() is FAULT
     lane.close(LIMIT_S)
-    assert "closing after a device fault" in caplog.text
+    assert "closing after an earlier failure" in caplog.text
 
 
 def test_heartbeat_tells_progress_and_stalling_in_the_lanes_own_time(make_lane):
@@ -476,3 +481,145 @@ def test_examinations_do_not_pile_up_behind_a_device_that_does_not_return(make_l
     assert stuck.ended() is None
     lane.close(LIMIT_S)
     assert [call[0] for call in session.calls].count("examine") == 1
+
+
+# --- several sessions ---------------------------------------------------------------------------------
+
+
+def test_sessions_are_warmed_in_order_share_the_threads_and_are_closed_newest_first():
+    order = []
+    both = [FakeSession(slots=1), FakeSession(slots=2)]
+    for number, session in enumerate(both):
+        session._note = lambda call, *rest, number=number: order.append((call, number))
+    lane = Lane(lambda: both)
+    assert [report.slots for report in lane.start(LIMIT_S)] == [1, 2]
+    batches = [Batch(1.0).launch(lane, session=0), Batch(2.0).launch(lane, slot=1, session=1)]
+    assert [batch.ended() for batch in batches] == [None, None]
+    assert [batch.result for batch in batches] == [2.0, 4.0]
+    lane.close(LIMIT_S)
+    assert [entry for entry in order if entry[0] in ("warm_up", "close")] == [
+        ("warm_up", 0),
+        ("warm_up", 1),
+        ("close", 1),
+        ("close", 0),
+    ]
+
+
+def test_a_fault_of_one_session_ends_the_service_of_all():
+    both = [FakeSession(), FakeSession()]
+    both[0].fail_enqueue = FAULT
+    lane = Lane(lambda: both)
+    lane.start(LIMIT_S)
+    assert Batch().launch(lane, session=0).ended() is FAULT
+    assert isinstance(Batch().launch(lane, session=1).ended(), AclDeviceFault)
+    lane.close(LIMIT_S)
+
+
+def test_when_the_second_session_does_not_warm_up_both_are_closed():
+    both = [FakeSession(), FakeSession()]
+
+    def fail():
+        raise FAULT
+
+    both[1].warm_up = fail
+    lane = Lane(lambda: both)
+    with pytest.raises(AclDeviceFault):
+        lane.start(LIMIT_S)
+    assert [session.calls[-1] for session in both] == [("close",), ("close",)]
+
+
+def test_every_session_is_closed_although_closing_one_fails(caplog):
+    both = [FakeSession(), FakeSession()]
+    first, second = (
+        AclUsageError("acl.rt.free", 100000, "INVALID_PARAM", word) for word in ("first", "second")
+    )
+    both[0].fail_close, both[1].fail_close = second, first  # the newest is closed first
+    lane = Lane(lambda: both)
+    lane.start(LIMIT_S)
+    with pytest.raises(AclUsageError, match="first"):
+        lane.close(LIMIT_S)
+    assert both[0].calls[-1] == ("close",)
+    assert "second" in caplog.text
+
+
+# --- what is measured, and what is posted late ---------------------------------------------------------
+
+
+def test_what_a_timed_batch_took_is_told_to_it(make_lane):
+    session = FakeSession()
+    lane = started(make_lane, session)
+    untimed = Batch().launch(lane)
+    assert (untimed.ended(), untimed.stages) == (None, None)
+    session.stages = Stages(0.2, 8.0, 0.1)
+    timed = Batch().launch(lane)
+    assert (timed.ended(), timed.stages) == (None, Stages(0.2, 8.0, 0.1))
+
+
+def test_a_batch_sees_the_arrays_of_its_bucket(make_lane):
+    session = FakeSession(slots=1)
+    wide = {"x": np.zeros((4, 7), np.float32)}
+    session.slots = (Slot(0, [{"x": np.zeros((4, 2), np.float32)}, wide], [{"y": wide["x"]}] * 2),)
+    lane = started(make_lane, session)
+    seen = []
+    batch = Batch(pack=lambda inputs: seen.append(inputs["x"].shape)).launch(lane, bucket=1, gear=4)
+    assert batch.ended() is None
+    assert seen == [(4, 7)]
+    assert ("enqueue", 0, 1, 4) in session.calls
+
+
+def test_a_batch_posted_behind_the_end_mark_is_told(make_lane):
+    """The launch saw the lane open, and was held up until the launcher had taken its last look."""
+    held_up = []
+
+    def clock():
+        # `launch` reads it between its look at the lane and its post.
+        if held_up and threading.current_thread() is threading.main_thread():
+            held_up.clear()
+            lane.close(LIMIT_S)
+        return 0.0
+
+    lane = started(make_lane, FakeSession(), clock=clock)
+    held_up.append(True)
+    batch = Batch().launch(lane)
+    assert isinstance(batch.ended(), RuntimeError)
+    assert not held_up
+    assert lane.heartbeat().busy_since is None
+
+
+def test_a_batch_launched_on_a_lane_that_is_closed_before_it_starts_is_told():
+    lane = Lane(lambda: [FakeSession()])
+    batch = Batch().launch(lane)
+    lane.close(LIMIT_S)
+    assert isinstance(batch.ended(), RuntimeError)
+
+
+def test_nothing_is_lost_when_many_launch_while_the_lane_closes():
+    for _ in range(30):
+        session = FakeSession(slots=1)
+        lane = Lane(lambda session=session: [session])
+        lane.start(LIMIT_S)
+        batches, refused = [], []
+        begin = threading.Barrier(4)
+
+        def launch_many(lane=lane, batches=batches, refused=refused, begin=begin):
+            begin.wait(LIMIT_S)
+            for _ in range(50):
+                batch = Batch()
+                try:
+                    batch.launch(lane)
+                except RuntimeError:
+                    refused.append(batch)
+                else:
+                    batches.append(batch)
+
+        threads = [threading.Thread(target=launch_many) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        begin.wait(LIMIT_S)
+        lane.close(LIMIT_S)
+        for thread in threads:
+            thread.join(LIMIT_S)
+        for batch in batches:
+            batch.ended()  # with whatever: slots are not free, or the lane is closed, but each exactly once
+        assert len(batches) + len(refused) == 150
+        assert lane.heartbeat().busy_since is None

@@ -19,7 +19,7 @@ WAYS = {
 
 
 def slot_in(state):
-    slot = Slot(3, {}, {})
+    slot = Slot(3, [{}], [{}])
     for step in WAYS[state]:
         slot.move(step)
     return slot

@@ -1,8 +1,10 @@
 """What the `args:` of an application mean where they leave something out."""
 
+from typing import Any
+
 import pytest
 
-from ascend_serve.batching.policy import Fixed, PadUp
+from ascend_serve.batching.policy import policy_named
 from ascend_serve.errors import ConfigError
 from ascend_serve.serving.config import MIB, BatchingConfig, LimitsConfig, parse_app_config
 from ascend_serve.spec.gears import Gears
@@ -24,14 +26,47 @@ def spec(row_in: int, row_out: int) -> ModelSpec:
 
 def test_slots_may_be_set_alone() -> None:
     assert parse_app_config({"recipe": "r", "batching": {"slots": 1}}).batching.in_flight is None
+    assert parse_app_config({"recipe": "r", "batching": {"in_flight": 3}}).batching.slots is None
     with pytest.raises(ConfigError, match=r"args\.batching: in_flight is 3 but slots is 2: at most one"):
-        parse_app_config({"recipe": "r", "batching": {"in_flight": 3}})
+        parse_app_config({"recipe": "r", "batching": {"slots": 2, "in_flight": 3}})
 
 
 def test_the_policy_is_made_of_its_settings() -> None:
-    assert BatchingConfig().chosen_policy() == PadUp()
-    assert BatchingConfig(policy="fixed").chosen_policy() == Fixed()
-    assert BatchingConfig(policy="fixed", gear=4).chosen_policy() == Fixed(4)
+    assert BatchingConfig().chosen_policy() == policy_named("optimal")
+    for name, options in {
+        "optimal": {"objective": "tail", "tail_weight": 4.0, "slo_ms": 20.0, "may_wait": True},
+        "fixed_wait": {"wait_ms": 5.0, "max_batch_size": 8},
+        "fixed": {"gear": 4},
+        "pad_up": {},
+        "step_down": {},
+        "min_cost": {},
+    }.items():
+        config = BatchingConfig.model_validate({"policy": name, **options})
+        assert config.chosen_policy() == policy_named(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"gear": 4}, "gear belongs to the policy 'fixed'; 'optimal' does not take it"),
+        ({"policy": "fixed", "slo_ms": 5}, "slo_ms belongs to the policy 'optimal'"),
+        ({"policy": "pad_up", "wait_ms": 0}, "wait_ms belongs to the policy 'fixed_wait'"),
+        ({"policy": "optimall"}, "policy: Input should be 'optimal'"),
+        ({"slots": 0}, "slots"),
+        ({"priority_levels": 0}, "priority_levels"),
+        ({"default_deadline_ms": 0}, "default_deadline_ms"),
+        ({"padded": [{"inputs": {}}]}, r"padded\.0\.inputs"),
+        ({"padded": [{"inputs": {"x": 1}, "value": {}}]}, r"padded\.0\.value: unknown key; did you mean"),
+    ],
+)
+def test_wrong_settings_are_told(settings: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        parse_app_config({"recipe": "r", "batching": settings})
+
+
+def test_times_are_in_the_units_of_their_names() -> None:
+    assert BatchingConfig(default_deadline_ms=250).default_deadline_s == 0.25
+    assert BatchingConfig().default_deadline_s is None
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class Lane:
     def __init__(self) -> None:
         self.dones: list = []
 
-    def launch(self, slot, gear, pack, unpack, done) -> None:
+    def launch(self, slot, bucket, gear, pack, unpack, done) -> None:
         self.dones.append(done)
 
 
@@ -40,7 +40,7 @@ async def lane() -> Lane:
 
 @pytest.fixture
 async def engine(lane: Lane) -> Engine:
-    return Engine(SPEC, lane, slots=1, costs={}, policy=PadUp(), max_queued_rows=8)
+    return Engine(SPEC, lane, slots=1, times={}, policy=PadUp(), max_queued_rows=8)
 
 
 async def request(engine: Engine):
@@ -56,7 +56,7 @@ async def test_an_idle_device_and_one_that_works_are_healthy(engine: Engine) -> 
 
 async def test_a_failed_batch_is_no_illness(engine: Engine, lane: Lane) -> None:
     offered = await request(engine)
-    lane.dones[0](AclServiceError("acl.mdl.execute_async", 300000, "STATE", "not now"))
+    lane.dones[0](AclServiceError("acl.mdl.execute_async", 300000, "STATE", "not now"), None)
     with pytest.raises(AclServiceError):
         await offered.result
     check_device(IDLE, engine, now=1.0, stall_timeout_s=30)
@@ -68,7 +68,7 @@ async def test_a_stall_ends_the_requests_and_stays(engine: Engine, lane: Lane) -
         check_device(BUSY, engine, now=31.0, stall_timeout_s=30)
     with pytest.raises(LaneStalled):
         await offered.result
-    lane.dones[0](None)  # the device comes back, but the engine has given up
+    lane.dones[0](None, None)  # the device comes back, but the engine has given up
     await asyncio.sleep(0)
     with pytest.raises(LaneStalled):
         check_device(IDLE, engine, now=32.0, stall_timeout_s=30)

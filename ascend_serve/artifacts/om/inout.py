@@ -46,6 +46,11 @@ class OmTensor:
     memory_dims: tuple[int, ...] = ()
     ranges: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def sent_dims(self) -> tuple[int, ...]:
+        """The shape of what is sent: that in memory, which the device tells too (`aclmdlGetInputDimsV2`)."""
+        return self.memory_dims or self.dims
+
 
 @dataclass(frozen=True, slots=True)
 class InOut:

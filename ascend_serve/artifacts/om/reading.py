@@ -6,6 +6,7 @@ Pure: bytes in, values out. No CANN and no card are needed (facts: ATC §3.9).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ascend_serve.artifacts.om import container as om_container
@@ -38,6 +39,7 @@ from ascend_serve.artifacts.om.inout import InOut, OmTensor, is_inout, read_inou
 from ascend_serve.artifacts.om.parts import bundle_models, flow_models, libraries
 from ascend_serve.artifacts.om.wire import WireError
 from ascend_serve.errors import ConfigError, NotAnOm
+from ascend_serve.spec.geared import GearedTensor, geared_spec
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.tensors import BATCH_AXIS, DataType, TensorSpec
@@ -72,6 +74,7 @@ class Om:
         origin: versions, framework and host.
         gear_groups: the sizes of each gear of any kind, in the file's order.
         gear_shapes: shapes at each of them.
+        input_order: input names in the order in which gears of any dims count; empty when the file does not tell.
         resources: what it asks for on the device, besides memory and weights.
         precision: in what it was told to compute.
         aipps: image preprocessing of its inputs.
@@ -97,6 +100,7 @@ class Om:
     origin: Origin
     gear_groups: tuple[tuple[int, ...], ...]
     gear_shapes: tuple[GearShapes, ...]
+    input_order: tuple[str, ...]
     resources: Resources
     precision: Precision
     aipps: tuple[Aipp, ...]
@@ -109,16 +113,18 @@ class Om:
         """The signature under which the model is served.
 
         A model with batch gears is batched. A static one is batched at the one gear N when all its tensors
-        begin with the same N, which `batched=False` prevents and `batched=True` demands.
+        begin with the same N, which `batched=False` prevents and `batched=True` demands. With gears of image sizes,
+        or of any dims, the same goes for each gear (`spec.geared`).
 
         Args:
             name: name of the served model.
             batched: whether rows of several requests may share a run; None decides from the shapes.
 
         Raises:
-            ConfigError: the model cannot be served so: a bundle or another model that ATC does not write, gears of
-                another kind, open shapes, an element type without a numpy counterpart, outputs that do not
-                scale with the gear, or `batched` against the file.
+            ConfigError: the model cannot be served so: a bundle or another model that ATC does not write, open
+                shapes, AIPP that is set for each run, gears whose output shapes the file does not tell, an element
+                type without a numpy counterpart, outputs that do not scale with the batch gear, or `batched` against
+                the file.
         """
         if self.layout.generation == 0 or self.layout.model_type != MODEL_TYPES[om_container.IR_TYPE]:
             what = self.layout.model_type if self.layout.generation else "model of DDK 1.x"
@@ -127,23 +133,41 @@ class Om:
             )
         tensors = (*self.inputs, *self.outputs)
         is_open = self.dynamic or (
-            not self.gear_kind and any(BATCH_AXIS in tensor.dims for tensor in tensors)
+            not self.gear_kind and any(BATCH_AXIS in tensor.sent_dims for tensor in tensors)
         )
-        if is_open or self.gear_kind in ("image", "dims"):
-            what = "open shapes" if is_open else f"{self.gear_kind} gears"
-            raise ConfigError(f"model '{name}' has {what}; only static models and batch gears are served")
+        if is_open:
+            raise ConfigError(
+                f"model '{name}' has open shapes; static models and models with gears are served: compile it with "
+                "`gears`, `image_gears` or `dims_gears`"
+            )
+        if dynamic := [aipp.input for aipp in self.aipps if aipp.mode == "dynamic"]:
+            raise ConfigError(
+                f"model '{name}' has AIPP that is set for each run ({', '.join(dynamic)}); compile it with static AIPP"
+            )
+        if self.gear_kind in ("image", "dims"):
+            inputs = [
+                _geared(name, tensor, [shapes.inputs[place] for shapes in self.gear_shapes])
+                for place, tensor in enumerate(self.inputs)
+            ]
+            outputs = [
+                _geared(name, tensor, [shapes.outputs[place] for shapes in self.gear_shapes])
+                for place, tensor in enumerate(self.outputs)
+            ]
+            return geared_spec(name, inputs, outputs, batched)
         if self.gears:
             if batched is False:
                 raise ConfigError(
                     f"model '{name}' has batch gears {list(self.gears)}; batched cannot be false"
                 )
-            return self._spec(name, [tensor.dims[:1] == (BATCH_AXIS,) for tensor in self.inputs], self.gears)
-        leading = {tensor.dims[:1] for tensor in tensors}
+            return self._spec(
+                name, [tensor.sent_dims[:1] == (BATCH_AXIS,) for tensor in self.inputs], self.gears
+            )
+        leading = {tensor.sent_dims[:1] for tensor in tensors}
         shared = len(leading) == 1 and leading != {()}
         if batched and not shared:
             raise ConfigError(
                 f"model '{name}' cannot be batched: its tensors do not all begin with the same size, "
-                + ", ".join(f"{tensor.name} {list(tensor.dims)}" for tensor in tensors)
+                + ", ".join(f"{tensor.name} {list(tensor.sent_dims)}" for tensor in tensors)
             )
         if not shared or batched is False:
             return self._spec(name, [False] * len(self.inputs), (1,))
@@ -222,6 +246,7 @@ def _om(container: Container, model: ModelDef, told: InOut) -> Om:
         origin=origin_of(container, attrs),
         gear_groups=told.gears,
         gear_shapes=gear_shapes(told, inputs),
+        input_order=told.input_order,
         resources=resources_of(attrs),
         precision=precision_of(cmdline),
         aipps=aipps_of(input_nodes(model)),
@@ -315,8 +340,29 @@ def _scaling(told: InOut) -> tuple[bool, ...]:
 
 
 def _tensor_spec(tensor: OmTensor, batched: bool) -> TensorSpec:
-    dims = (BATCH_AXIS, *tensor.dims[1:]) if batched else tensor.dims
+    dims = (BATCH_AXIS, *tensor.sent_dims[1:]) if batched else tensor.sent_dims
+    return TensorSpec(tensor.name, _datatype(tensor), dims)
+
+
+def _datatype(tensor: OmTensor) -> DataType:
     try:
-        return TensorSpec(tensor.name, DataType.from_acl(tensor.dtype), dims)
+        return DataType.from_acl(tensor.dtype)
     except ConfigError as error:
         raise ConfigError(f"tensor '{tensor.name}': {error}") from error
+
+
+def _geared(name: str, tensor: OmTensor, shapes: Sequence[tuple[int, ...] | None]) -> GearedTensor:
+    """The tensor with its shape at each gear, if the file tells them all."""
+    if tensor.memory_dims:
+        # NV12 has half as many rows again: the gear's height is not that of what is sent.
+        raise ConfigError(
+            f"model '{name}': images for '{tensor.name}' lie in memory as {list(tensor.memory_dims)}, whose sizes at a "
+            "gear the file does not tell, so it cannot be served; compile it with the input_format RGB888_U8"
+        )
+    told = tuple(dims for dims in shapes if dims is not None and all(size >= 1 for size in dims))
+    if len(told) != len(shapes):
+        raise ConfigError(
+            f"model '{name}': the file does not tell the shape of '{tensor.name}' at each of its gears, so it "
+            "cannot be served; compile it with a newer ATC"
+        )
+    return GearedTensor(tensor.name, _datatype(tensor), told)

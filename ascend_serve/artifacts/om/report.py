@@ -7,7 +7,10 @@ The keys of a report are stable:
   it), `host_os`, `host_cpu`, `bound_to_host`, `vendor_note`;
 - `command`: `line`, `program`, `options` (name as given → value);
 - `inputs`, `outputs`: each `name`, `dtype`, `format`, `dims`, `memory_dims`, `ranges`, `bytes`;
-- `gears`: `kind`, `groups` (sizes of each, in the file's order), `shapes` (each `gear`, `inputs`, `outputs`, by name);
+- `gears`: `kind`, `groups` (sizes of each, in the file's order), `input_order` (in which gears of any dims count),
+  `shapes` (each `gear`, `inputs`, `outputs`, by name);
+- `serving`: `reason` (why it is not served, or empty), `batched`, `buckets` (each `gears`, `inputs`, `outputs`: shapes
+  of a row by name);
 - `precision`: `option`, `value`, `given` (false: ATC's default);
 - `aipp`: each `input`, `mode`, `settings`, `network_inputs`, `network_outputs`;
 - `memory`: bytes: `working`, `weights`, `zero_copy`, `p2p`, `host`; `streams`, `events`, `labels`, `notifies`;
@@ -29,6 +32,7 @@ from ascend_serve.artifacts.om.cmdline import options, program
 from ascend_serve.artifacts.om.facts import GENERATIONS
 from ascend_serve.artifacts.om.inout import OmTensor
 from ascend_serve.artifacts.om.reading import Om
+from ascend_serve.artifacts.om.serving import serving
 from ascend_serve.errors import ConfigError
 from ascend_serve.spec.soc import resolve_soc
 from ascend_serve.spec.tensors import DataType
@@ -69,6 +73,7 @@ def report(om: Om) -> dict[str, Json]:
         "inputs": [_tensor(tensor) for tensor in om.inputs],
         "outputs": [_tensor(tensor) for tensor in om.outputs],
         "gears": _gears(om),
+        "serving": serving(om),
         "precision": {
             "option": om.precision.option,
             "value": om.precision.value,
@@ -155,6 +160,7 @@ def _gears(om: Om) -> dict[str, Json]:
     return {
         "kind": om.gear_kind,
         "groups": [list(gear) for gear in om.gear_groups],
+        "input_order": list(om.input_order),
         "shapes": [
             {
                 "gear": list(shapes.gear),
@@ -217,6 +223,7 @@ def differences(a: Om, b: Om) -> list[Difference]:
 def _comparable(told: dict[str, Json]) -> dict[str, Json]:
     """A report with names in the place of positions."""
     changed = dict(told)
+    del changed["serving"]  # It follows from the rest.
     changed["command"] = {"program": told["command"]["program"], **told["command"]["options"]}
     for side in ("inputs", "outputs"):
         changed[side] = {"(order)": [tensor["name"] for tensor in told[side]]} | _by(told[side], "name")

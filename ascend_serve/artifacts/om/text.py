@@ -33,6 +33,7 @@ def sections(told: dict[str, Json]) -> list[Section]:
         Section("Inputs", tuple(_tensor(tensor) for tensor in told["inputs"])),
         Section("Outputs", tuple(_tensor(tensor) for tensor in told["outputs"])),
         Section("Gears", _gears(told["gears"])),
+        Section("Serving", _serving(told["serving"])),
         Section("Image preprocessing (AIPP)", tuple(_aipp(aipp) for aipp in told["aipp"])),
         Section("Memory", _memory(told["memory"])),
         Section("File", _file(told)),
@@ -129,6 +130,21 @@ def _gears(gears: dict[str, Json]) -> tuple[tuple[str, str], ...]:
             for side in ("inputs", "outputs")
         )
         rows.append((",".join(map(str, shapes["gear"])), " -> ".join(sides)))
+    return tuple(rows)
+
+
+def _serving(told: dict[str, Json]) -> tuple[tuple[str, str], ...]:
+    if told["reason"]:
+        return (("not served", told["reason"]),)
+    rows = [("a run takes", "rows of several requests" if told["batched"] else "one request")]
+    for bucket in told["buckets"]:
+        sides = (
+            ", ".join(f"{name} {_dims(dims)}" for name, dims in bucket[side].items())
+            for side in ("inputs", "outputs")
+        )
+        gears = ", ".join(map(str, bucket["gears"]))
+        label = f"{gears} row{'' if gears == '1' else 's'} of" if told["batched"] else "shapes"
+        rows.append((label, " -> ".join(sides)))
     return tuple(rows)
 
 

@@ -16,7 +16,7 @@ from ascend_emulator.atc.outputs import Output
 from ascend_emulator.atc.request import Request
 from ascend_emulator.atc.trial import Dims
 from ascend_emulator.dtypes import DType
-from ascend_emulator.gears import Gears, dims_at
+from ascend_emulator.gears import Gears, dims_at, largest_of
 from ascend_emulator.om import SHAPE_INPUT, OmFile, StaticAipp, TensorInfo
 
 _INT32 = 3
@@ -155,14 +155,20 @@ def describe(request: Request, network: Network) -> tuple[OmFile, list[str]]:
     gears, inputs = network.gears, network.inputs
     largest = gears.largest if gears else 0
     highest = network.shapes[largest] if network.shapes else _highest(inputs)
+    # Each tensor is as large as at the gear that makes it largest, which need not be the same for all.
+    ends_in = (
+        [largest_of(shapes) for shapes in zip(*network.shapes, strict=True)] if network.shapes else highest
+    )
     described = [
-        _input(entry, request.input_format, highest[place] if highest else None)
+        _input(entry, request.input_format, ends_in[place] if ends_in else None)
         for place, entry in enumerate(inputs)
     ]
     ends = _highest_outputs(network, highest) if dynamic else {}
     outputs = tuple(
         TensorInfo(output.name, dtype.acl, _ND, dims, _output_size(ends.get(output.tensor, dims), dtype))
-        for output, dtype, dims in zip(network.outputs, result.types, result.dims[largest], strict=True)
+        for output, dtype, dims in zip(
+            network.outputs, result.types, map(largest_of, zip(*result.dims, strict=True)), strict=True
+        )
     )
     om = OmFile(
         name=request.name,

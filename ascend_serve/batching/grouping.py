@@ -1,0 +1,52 @@
+"""In which bucket the next batch runs, and so who may share it, when the head of the queue fits several.
+
+Short rows may run in a longer bucket, padded. That costs more device time per row, but less than a run of their own
+when the longer batch has room to spare. So each way to group the lines that could run together is weighed by the
+device time it takes to clear all of them; the work is a few look-ups for each bucket and line, however many wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from ascend_serve.batching.prices import Prices
+from ascend_serve.batching.waiting import Line
+
+TINY_MS = 1e-9
+"""Differences below it are rounding."""
+
+
+def bucket_for(head: Line, lines: Sequence[Line], prices: Sequence[Prices]) -> tuple[int, list[Line]]:
+    """The bucket to run the head of the queue in, and the lines that are planned with it.
+
+    A line that is not planned with it is reckoned to run apart, in its cheapest shapes. The lines join in the order
+    of what their rows cost apart, the dearest first. Of equal ways the one with the cheaper shapes and fewer lines
+    wins.
+
+    Args:
+        head: the line whose head decides.
+        lines: every line; some may be empty.
+        prices: what the gears of each bucket cost.
+    """
+    wanted = set(head.fits)
+    others = [line for line in lines if line.rows and line is not head and not wanted.isdisjoint(line.fits)]
+    apart = {line: prices[line.fits[0]].clear_ms(line.rows) for line in others}
+    others.sort(key=lambda line: apart[line] / line.rows, reverse=True)
+    best, chosen, joined = inf, head.fits[0], [head]
+    everything = sum(apart.values())
+    for bucket in head.fits:
+        clear_ms = prices[bucket].clear_ms
+        together, rest, rows = [head], everything, head.rows
+        cost = clear_ms(rows) + rest
+        if cost < best - TINY_MS:
+            best, chosen, joined = cost, bucket, [head]
+        for line in others:
+            if bucket in line.fits:
+                together.append(line)
+                rest -= apart[line]
+                rows += line.rows
+                cost = clear_ms(rows) + rest
+                if cost < best - TINY_MS:
+                    best, chosen, joined = cost, bucket, list(together)
+    return chosen, joined

@@ -1,0 +1,71 @@
+"""What a bucket's gears cost, worked out once for each cost table so that a decision only looks it up."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from math import inf
+
+from ascend_serve.batching.costs import CostTable
+from ascend_serve.spec.gears import Gears
+
+MOST_LOOKED_AT = 4
+"""How many of the largest gear the exact cost of clearing looks at; what lies beyond runs at the best gear."""
+
+StageSeconds = tuple[float, float, float]
+"""Seconds of copy in, compute and copy out."""
+
+
+class Prices:
+    """The costs of one bucket for the gears that a policy may use.
+
+    Args:
+        costs: device time of each compiled gear.
+        gears: the usable ones.
+
+    Attributes:
+        costs: as given.
+        gears: as given.
+        best: the usable gear with the most rows per millisecond.
+        stages_s: the stages of each usable gear.
+        row_ns: nanoseconds a row takes at the best gear, while the stages of batches overlap.
+    """
+
+    def __init__(self, costs: CostTable, gears: Gears) -> None:
+        self.costs = costs
+        self.gears = gears
+        self.best = costs.best_gear(gears)
+        places = {gear: costs.gears.sizes.index(gear) for gear in gears}
+        self.stages_s: dict[int, StageSeconds] = {
+            gear: (costs.copy_in_ms[at] / 1e3, costs.ms[at] / 1e3, costs.copy_out_ms[at] / 1e3)
+            for gear, at in places.items()
+        }
+        self.row_ns = max(1, int(costs.pace_ms_of(self.best) / self.best * 1e6))
+        # The least seconds of any gear with that much room or more: a larger gear may be the quicker one.
+        self._least_s: list[float] = [inf] * len(gears)
+        least = inf
+        for place in reversed(range(len(gears))):
+            least = min(least, costs.total_ms_of(gears.sizes[place]) / 1e3)
+            self._least_s[place] = least
+        self._paces = [(gear, costs.pace_ms_of(gear)) for gear in gears]
+        self._clear_ms = [0.0]
+
+    def least_s(self, rows: int) -> float:
+        """Seconds in which `rows` rows can be run at the quickest, with nothing beside them."""
+        if rows > self.gears.largest:
+            return rows * self.row_ns / 1e9
+        return self._least_s[bisect_left(self.gears.sizes, rows)]
+
+    def clear_ms(self, rows: int) -> float:
+        """The least device milliseconds that clear `rows` rows: C(n) = min over g of t(g) + C(n - g).
+
+        It is exact as far as decisions look, and best gears beyond (facts: peers §4.6).
+        """
+        most = MOST_LOOKED_AT * self.gears.largest
+        if rows > most:
+            runs = -(-(rows - most) // self.best)
+            return runs * self.costs.pace_ms_of(self.best) + self.clear_ms(rows - runs * self.best)
+        known = self._clear_ms
+        while len(known) <= rows:
+            size = len(known)
+            known.append(min(pace + known[max(0, size - gear)] for gear, pace in self._paces))
+        return known[rows]

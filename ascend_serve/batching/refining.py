@@ -1,0 +1,107 @@
+"""Keeps the costs of the gears true while the device works: temperature, neighbours and drivers move them.
+
+Each stage of each gear has a *robust mean* that follows the live batches: an exponential mean in which no sample counts
+for more than a bounded step, as in Huber's estimate of location. A hiccup of the host or the card therefore hardly
+moves it, while a lasting change does within a few batches:
+
+- `WEIGHT` 1/16: the mean rests on about the last 30 runs, so that its noise is a sixth of that of one run.
+- `REACH` 0.5: a sample counts as at most half of the mean above or below it, so that one of 100 times the mean moves it
+  by 3.2 %, and a lasting change to twice the time or more is told after 4 runs, one of 15 % after 17.
+
+Costs that were never measured stay neutral: live batches alone would price some gears and leave others at a guess.
+
+Rests on facts: batching policy §5 (solve again when a gear moved by more than 10 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ascend_serve.batching.costs import TIMER_STEP_MS, CostTable
+from ascend_serve.errors import ConfigError
+from ascend_serve.spec.gears import Gears
+from ascend_serve.spec.timing import GearTimes, Stages, Timing
+
+WEIGHT = 1 / 16
+"""Share of a new run in the mean."""
+
+REACH = 0.5
+"""Distance from the mean, as a share of it, at which a run stops counting for more."""
+
+DRIFT = 0.10
+"""Move of a stage, as a share of the gear's longest stage, past which decisions are out of date."""
+
+
+class CostBook:
+    """Robust live costs of every gear of every bucket.
+
+    Args:
+        buckets: compiled gears of each bucket.
+        times: what was measured before; empty when nothing was, and then nothing is refined.
+
+    Raises:
+        ConfigError: times for some of the gears alone, or for what is not compiled, or that cannot be.
+    """
+
+    def __init__(self, buckets: Sequence[Gears], times: GearTimes) -> None:
+        measured = {bucket for bucket, _ in times}
+        for bucket in sorted(measured.symmetric_difference(range(len(buckets))) if times else ()):
+            fault = "times are given for" if bucket in measured else "no times are given for"
+            raise ConfigError(
+                f"{fault} bucket {bucket} of a model with {len(buckets)}: give those of all its buckets, or none at all"
+            )
+        self._buckets = tuple(buckets)
+        self._times = dict(times)
+        self._means = {key: list(timing.stages) for key, timing in times.items()}
+        self._runs = {key: timing.runs for key, timing in times.items()}
+        self._told: dict[tuple[int, int], Stages] = {}
+        self._drifted: set[tuple[int, int]] = set()
+        self.tables()
+
+    def update(self, bucket: int, gear: int, stages: Stages) -> None:
+        """Take one timed run into the means of its gear; nothing happens where nothing was measured before."""
+        key = (bucket, gear)
+        means = self._means.get(key)
+        if means is None:
+            return
+        self._runs[key] += 1
+        told = self._told[key]
+        most = DRIFT * max(*told, TIMER_STEP_MS)
+        moved = False
+        for at, ms in enumerate(stages):
+            mean = means[at]
+            # The timer's step lets a mean leave 0, where a share of it would hold it for ever.
+            reach = REACH * mean + TIMER_STEP_MS
+            mean += WEIGHT * max(-reach, min(reach, ms - mean))
+            means[at] = mean
+            moved = moved or abs(mean - told[at]) > most
+        if moved:
+            self._drifted.add(key)
+        elif self._drifted:
+            self._drifted.discard(key)
+
+    @property
+    def drifted(self) -> bool:
+        """Whether a gear is now more than `DRIFT` from the tables that were handed out last."""
+        return bool(self._drifted)
+
+    def tables(self) -> tuple[CostTable, ...]:
+        """Hand out cost tables as they are by now, one for each bucket; drift counts from these on."""
+        times = self.times()
+        tables = tuple(
+            CostTable.of(gears, {gear: timing for (at, gear), timing in times.items() if at == bucket})
+            for bucket, gears in enumerate(self._buckets)
+        )
+        self._told = {key: Stages(*means) for key, means in self._means.items()}
+        self._drifted.clear()
+        return tables
+
+    def times(self) -> dict[tuple[int, int], Timing]:
+        """Times by (bucket, gear) as they are by now; empty when nothing was measured.
+
+        The spread stays that of the first measurement, which had nothing beside it; runs counts the live ones too.
+        """
+        return {
+            key: Timing(Stages(*self._means[key]), timing.spread_ms, self._runs[key])
+            for key, timing in self._times.items()
+        }

@@ -1,0 +1,295 @@
+"""The planner in simulated time: what a policy gives on devices whose only cost is their cost table.
+
+The planner and the policies are those that serve. Around them, host and event loop cost nothing but `overhead_ms`; a
+device is three engines (copy in, compute, copy out) that each take one batch at a time, in the order of the batches.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf
+
+from ascend_serve.batching.choice import Policy
+from ascend_serve.batching.costs import CostTable
+from ascend_serve.batching.outcome import Outcome, Ran
+from ascend_serve.batching.planner import Planner
+from ascend_serve.batching.ticket import Batch, Ticket
+from ascend_serve.batching.traces import Arrival
+from ascend_serve.errors import ConfigError, Refusal, RequestError
+
+_TICK_S = 1e-6
+"""How much later a planner is asked again that wants to be asked now and then does nothing: floats round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How each planner is set, as `Planner` takes it, and what the host costs.
+
+    Attributes:
+        slots: batches there is room for.
+        in_flight: the most that may run at once; None is `slots`.
+        max_queued_rows: the most rows that may wait.
+        priority_levels: how many levels there are.
+        deferred: whether a batch waits for its deadline.
+        overhead_ms: from the end of a batch on the device until the planner knows of it.
+    """
+
+    slots: int = 2
+    in_flight: int | None = None
+    max_queued_rows: int = 1 << 20
+    priority_levels: int = 1
+    deferred: bool = False
+    overhead_ms: float = 0.0
+
+
+def simulate(
+    tables: Sequence[CostTable],
+    policy: Policy,
+    arrivals: Sequence[Arrival],
+    *,
+    devices: int = 1,
+    settings: Settings | None = None,
+    timeline: bool = False,
+) -> Outcome:
+    """Run a trace through planners and devices until the last answer (open loop).
+
+    Each device has a planner of its own; a request goes to the device with the least rows that wait or run.
+
+    Args:
+        tables: cost table of each bucket.
+        policy: is prepared here for `tables`.
+        arrivals: ascending by time.
+        devices: how many devices share the load.
+        settings: of the planners; None is the defaults.
+        timeline: whether to keep every batch.
+
+    Raises:
+        ConfigError: no device, or what `Planner` and the policy do not take.
+    """
+    if devices < 1:
+        raise ConfigError(f"{devices} devices: at least 1 is needed")
+    run = _Run(tables, policy, devices, settings or Settings(), timeline=timeline)
+    return run.through(deque(arrivals), lambda _: None)
+
+
+def simulate_clients(
+    tables: Sequence[CostTable],
+    policy: Policy,
+    clients: int,
+    seconds: float,
+    *,
+    settings: Settings | None = None,
+    timeline: bool = False,
+) -> Outcome:
+    """Run callers of single rows who send their next one the moment they have an answer (closed loop).
+
+    Args:
+        tables: cost table of each bucket; rows run in the first.
+        policy: is prepared here for `tables`.
+        clients: how many callers there are, all from 0 on.
+        seconds: until when they send.
+        settings: of the planner; None is the defaults.
+        timeline: whether to keep every batch.
+
+    Raises:
+        ConfigError: what `Planner` and the policy do not take.
+    """
+    run = _Run(tables, policy, 1, settings or Settings(), timeline=timeline)
+    waiting = deque([Arrival(0.0)] * clients)
+
+    def again(now: float) -> None:
+        if now < seconds:
+            waiting.append(Arrival(now))
+
+    return run.through(waiting, again)
+
+
+class _Run:
+    """Devices side by side, one event after the other."""
+
+    def __init__(
+        self, tables: Sequence[CostTable], policy: Policy, devices: int, settings: Settings, *, timeline: bool
+    ) -> None:
+        self._seen = Outcome(devices=devices)
+        solved = policy.prepared(tables)
+        self._devices = [
+            _Device(number, tables, solved, settings, self._seen, timeline=timeline)
+            for number in range(devices)
+        ]
+
+    def through(self, waiting: deque[Arrival], answered: Callable[[float], None]) -> Outcome:
+        """All events until nothing waits; `answered` is told when each answer comes, and may add arrivals."""
+        devices = self._devices
+        alone = devices[0] if len(devices) == 1 else None
+        now = 0.0
+        while True:
+            nearest = alone or min(devices, key=_next_of)
+            if waiting and waiting[0].at <= nearest.next_at:
+                arrival = waiting.popleft()
+                now = arrival.at
+                (alone or min(devices, key=_rows_of)).offer(arrival)
+            elif nearest.next_at < inf:
+                now = nearest.next_at
+                for _ in range(nearest.step()):
+                    answered(now)
+            else:
+                break
+        self._seen.seconds = now
+        return self._seen
+
+
+class _Device:
+    """One device and its planner.
+
+    Attributes:
+        next_at: when something happens next without an arrival, in seconds; infinite when nothing will.
+        rows: rows that wait or run.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        tables: Sequence[CostTable],
+        policy: Policy,
+        settings: Settings,
+        seen: Outcome,
+        *,
+        timeline: bool,
+    ) -> None:
+        self.next_at = inf
+        self.rows = 0
+        self._number = number
+        self._seen = seen
+        self._timeline = timeline
+        self._overhead_s = settings.overhead_ms / 1e3
+        self._planner = Planner(
+            tables,
+            policy,
+            slots=settings.slots,
+            max_queued_rows=settings.max_queued_rows,
+            in_flight=settings.in_flight,
+            priority_levels=settings.priority_levels,
+            deferred=settings.deferred,
+        )
+        # Seconds of each stage by (bucket, gear): looked up for each batch.
+        self._stages_s = {
+            (bucket, gear): tuple(ms / 1e3 for ms in stages)
+            for bucket, table in enumerate(tables)
+            for gear, *stages in zip(table.gears, table.copy_in_ms, table.ms, table.copy_out_ms, strict=True)
+        }
+        self._free_at = [0.0, 0.0, 0.0]
+        self._running: list[tuple[float, int, Batch]] = []
+        self._leaving: list[tuple[float, int, Ticket]] = []
+        self._plan_at = inf
+        self._asked_at = -inf
+
+    def offer(self, arrival: Arrival) -> None:
+        """Take a request; what comes at one moment is planned together, as the engine does."""
+        seen = self._seen
+        seen.offered += 1
+        try:
+            ticket = self._planner.offer(
+                arrival.at,
+                arrival.rows,
+                fits=arrival.fits,
+                deadline=arrival.deadline,
+                priority=arrival.priority,
+            )
+        except (Refusal, RequestError):
+            seen.refused += 1
+            return
+        self.rows += arrival.rows
+        if arrival.leaves is not None:
+            heappush(self._leaving, (arrival.leaves, ticket.number, ticket))
+        self._plan_at = self.next_at = arrival.at
+
+    def step(self) -> int:
+        """Do what comes next, and return how many requests were answered by it."""
+        now = self.next_at
+        if self._leaving and self._leaving[0][0] <= now:
+            ticket = heappop(self._leaving)[2]
+            if self._planner.cancel(ticket):
+                self.rows -= ticket.rows
+                self._seen.cancelled += 1
+            self._plan_at = now
+            self._look_ahead()
+            return 0
+        if self._running and self._running[0][0] <= now:
+            self._plan_at = now
+            return self._land(now, heappop(self._running)[2])
+        self._plan(now)
+        return 0
+
+    def _land(self, now: float, batch: Batch) -> int:
+        seen = self._seen
+        ended = self._planner.finished(batch)
+        for ticket in ended:
+            self.rows -= ticket.rows
+            seen.answered_rows += ticket.rows
+            seen.latencies_ms.append((now - ticket.offered_at) * 1e3)
+            if ticket.deadline is not None and now > ticket.deadline:
+                seen.late += 1
+        self._look_ahead()
+        return len(ended)
+
+    def _plan(self, now: float) -> None:
+        """Seal all that can be started, and find out when something happens next."""
+        planner = self._planner
+        started = False
+        while (batch := planner.plan(now)) is not None:
+            self._start(now, batch)
+            started = True
+        for ticket in planner.take_expired(now):
+            self.rows -= ticket.rows
+            self._seen.expired += 1
+        wakeup = planner.next_wakeup()
+        self._plan_at = inf if wakeup is None else wakeup
+        if self._plan_at <= now:
+            self._plan_at = now if started or self._asked_at < now else now + _TICK_S
+        self._asked_at = now
+        self._look_ahead()
+
+    def _start(self, now: float, batch: Batch) -> None:
+        seen, free_at = self._seen, self._free_at
+        copy_in_s, compute_s, copy_out_s = self._stages_s[batch.bucket, batch.gear]
+        copy_in_at = max(now, free_at[0])
+        free_at[0] = copy_in_at + copy_in_s
+        compute_at = max(free_at[0], free_at[1])
+        free_at[1] = compute_at + compute_s
+        copy_out_at = max(free_at[1], free_at[2])
+        free_at[2] = done_at = copy_out_at + copy_out_s
+        heappush(self._running, (done_at + self._overhead_s, sum(seen.batches.values()), batch))
+        seen.batches[batch.bucket, batch.gear] += 1
+        seen.batch_rows += batch.rows
+        seen.compute_ms += compute_s * 1e3
+        if self._timeline:
+            seen.timeline.append(
+                Ran(
+                    self._number,
+                    batch.bucket,
+                    batch.gear,
+                    batch.rows,
+                    batch.sealed_at,
+                    copy_in_at,
+                    compute_at,
+                    copy_out_at,
+                    done_at,
+                )
+            )
+
+    def _look_ahead(self) -> None:
+        self.next_at = self._plan_at
+        for coming in (self._running, self._leaving):
+            if coming and coming[0][0] < self.next_at:
+                self.next_at = coming[0][0]
+
+
+def _next_of(device: _Device) -> float:
+    return device.next_at
+
+
+def _rows_of(device: _Device) -> int:
+    return device.rows

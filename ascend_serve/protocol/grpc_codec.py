@@ -1,0 +1,348 @@
+"""Open Inference Protocol v2 over gRPC: serialised protobuf messages to ours and back.
+
+Rests on the protocol's gRPC document. Tensor data comes as `raw_input_contents`, for all inputs or for none, or typed
+in each input's `contents`; FP16 has no typed form. Answers carry `raw_output_contents` only. Parameters that nobody
+knows are ignored, and an empty string counts as absent, since protobuf cannot tell the two apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from math import prod
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
+
+from ascend_serve.errors import InvalidTensor, MalformedRequest, RequestTooLarge
+from ascend_serve.protocol._pb.messages import ONEOF, message_class
+from ascend_serve.protocol._pb.wire import RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, with_field, without_field
+from ascend_serve.protocol.datatypes import array_from_binary, datatype_named
+from ascend_serve.protocol.limits import Limits
+from ascend_serve.protocol.messages import (
+    Array,
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    RequestedOutput,
+    ServerMetadata,
+    TensorMetadata,
+)
+from ascend_serve.protocol.show import show
+from ascend_serve.spec.tensors import DataType
+
+_InferRequest = message_class("ModelInferRequest")
+_InferResponse = message_class("ModelInferResponse")
+_ModelRequest = message_class("ModelReadyRequest")  # ModelMetadataRequest has the same fields
+_Live = message_class("ServerLiveResponse")
+_ServerReady = message_class("ServerReadyResponse")
+_ModelReady = message_class("ModelReadyResponse")
+_ServerMetadata = message_class("ServerMetadataResponse")
+_ModelMetadata = message_class("ModelMetadataResponse")
+
+_OTHER_FIELDS = 256
+"""Fields that a request may have besides its tensors: names, id and parameters."""
+
+_TYPED = {
+    DataType.BOOL: "bool_contents",
+    DataType.INT8: "int_contents",
+    DataType.INT16: "int_contents",
+    DataType.INT32: "int_contents",
+    DataType.INT64: "int64_contents",
+    DataType.UINT8: "uint_contents",
+    DataType.UINT16: "uint_contents",
+    DataType.UINT32: "uint_contents",
+    DataType.UINT64: "uint64_contents",
+    DataType.FP32: "fp32_contents",
+    DataType.FP64: "fp64_contents",
+}
+_CARRIER = {"int_contents": np.dtype(np.int32), "uint_contents": np.dtype(np.uint32)}
+"""What protobuf itself holds those contents in, which may be wider than the tensor's own type."""
+
+
+_KNOWN_BYTES = 4096
+"""Requests that differ in their tensors' bytes alone are the rule; what else they say, up to so long, is read once."""
+
+
+class _Declared(NamedTuple):
+    name: str
+    dtype: DataType
+    shape: tuple[int, ...]
+
+
+class _Head(NamedTuple):
+    """All of a request but its tensors' elements; nothing in it can be changed."""
+
+    model_name: str
+    model_version: str | None
+    id: str | None
+    tensors: tuple[_Declared, ...]
+    outputs: tuple[RequestedOutput, ...]
+    parameters: Mapping[str, bool | int | float | str]
+
+
+def decode_infer(message: bytes, limits: Limits) -> InferRequest:
+    """Read a `ModelInferRequest`.
+
+    Args:
+        message: the serialised message. Raw inputs become read-only views on it.
+        limits: bounds on what the request may hold.
+
+    Raises:
+        MalformedRequest: no such message, a name that is empty, too long or used twice, no inputs, raw contents for
+            some inputs only.
+        InvalidTensor: an input's datatype, shape or data breaks the protocol's rules.
+        RequestTooLarge: more bytes, or more elements in a tensor, than the limits allow.
+    """
+    if len(message) > limits.max_body_bytes:
+        raise RequestTooLarge(
+            f"the request has {len(message)} bytes; at most {limits.max_body_bytes} are taken"
+        )
+    max_fields = 3 * limits.max_tensors + _OTHER_FIELDS  # inputs, their raw contents, and outputs
+    rest, raw = without_field(message, RAW_INPUT_CONTENTS, max_fields)
+    if raw:
+        head = (_known_head if len(rest) <= _KNOWN_BYTES else _raw_head)(rest, limits)
+        inputs = _raw_inputs(head.tensors, raw)
+    else:
+        request = _parsed(_InferRequest, rest)
+        head = _head(request, limits)
+        inputs = {
+            declared.name: _typed(entry.contents, declared)
+            for declared, entry in zip(head.tensors, request.inputs, strict=True)
+        }
+    return InferRequest(
+        model_name=head.model_name,
+        model_version=head.model_version,
+        id=head.id,
+        inputs=inputs,
+        outputs=head.outputs,
+        parameters=head.parameters,
+        binary_output_default=True,
+    )
+
+
+def encode_infer(response: InferResponse) -> bytes:
+    """A serialised `ModelInferResponse`, in which each output is copied once."""
+    message = _InferResponse(
+        model_name=response.model_name, model_version=response.model_version, id=response.id
+    )
+    for key, value in response.parameters.items():
+        _set_parameter(message.parameters[key], key, value)
+    for name, array in response.outputs.items():
+        message.outputs.add(name=name, datatype=DataType.from_numpy(array.dtype).name, shape=array.shape)
+    octets = (
+        np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data for array in response.outputs.values()
+    )
+    return with_field(_octets(message), RAW_OUTPUT_CONTENTS, octets)
+
+
+def decode_model(message: bytes) -> tuple[str, str | None]:
+    """Name and version in a `ModelReadyRequest` or `ModelMetadataRequest`; None for no version.
+
+    Raises:
+        MalformedRequest: no such message.
+    """
+    request = _parsed(_ModelRequest, message)
+    return request.name, request.version or None
+
+
+def encode_server_live(live: bool) -> bytes:
+    """A serialised `ServerLiveResponse`."""
+    return _octets(_Live(live=live))
+
+
+def encode_server_ready(ready: bool) -> bytes:
+    """A serialised `ServerReadyResponse`."""
+    return _octets(_ServerReady(ready=ready))
+
+
+def encode_model_ready(ready: bool) -> bytes:
+    """A serialised `ModelReadyResponse`."""
+    return _octets(_ModelReady(ready=ready))
+
+
+def encode_server_metadata(metadata: ServerMetadata) -> bytes:
+    """A serialised `ServerMetadataResponse`."""
+    return _octets(
+        _ServerMetadata(name=metadata.name, version=metadata.version, extensions=metadata.extensions)
+    )
+
+
+def encode_model_metadata(metadata: ModelMetadata) -> bytes:
+    """A serialised `ModelMetadataResponse`."""
+    return _octets(
+        _ModelMetadata(
+            name=metadata.name,
+            versions=metadata.versions,
+            platform=metadata.platform,
+            inputs=_tensors(metadata.inputs),
+            outputs=_tensors(metadata.outputs),
+        )
+    )
+
+
+def _parsed(message_type: Any, message: bytes) -> Any:
+    try:
+        return message_type.FromString(message)
+    except DecodeError as error:
+        raise MalformedRequest(
+            f"the request is no {message_type.DESCRIPTOR.full_name} in protobuf: {error}"
+        ) from None
+
+
+def _octets(message: Any) -> bytes:
+    octets: bytes = message.SerializeToString()
+    return octets
+
+
+def _tensors(tensors: Iterable[TensorMetadata]) -> list[dict[str, Any]]:
+    return [{"name": t.name, "datatype": t.datatype, "shape": t.shape} for t in tensors]
+
+
+def _raw_head(message: bytes, limits: Limits) -> _Head:
+    request = _parsed(_InferRequest, message)
+    head = _head(request, limits)
+    for entry in request.inputs:
+        if entry.HasField("contents"):
+            raise MalformedRequest(
+                f"input '{entry.name}' has contents besides the request's raw_input_contents: give one of them"
+            )
+    return head
+
+
+_known_head = lru_cache(maxsize=256)(_raw_head)
+
+
+def _head(request: Any, limits: Limits) -> _Head:
+    return _Head(
+        model_name=request.model_name,
+        model_version=request.model_version or None,
+        id=request.id or None,
+        tensors=_declared(request.inputs, limits),
+        outputs=_requested(request.outputs, limits),
+        parameters=_parameters(request.parameters),
+    )
+
+
+def _declared(entries: Sequence[Any], limits: Limits) -> tuple[_Declared, ...]:
+    if not entries:
+        raise MalformedRequest("the request has no inputs")
+    _check_count(entries, "inputs", limits)
+    declared: dict[str, _Declared] = {}
+    for index, entry in enumerate(entries):
+        name = _name(entry.name, f"inputs[{index}]", limits)
+        if name in declared:
+            raise MalformedRequest(f"input '{name}' is given twice")
+        declared[name] = _Declared(
+            name, datatype_named(entry.datatype, name), _shape(entry.shape, name, limits)
+        )
+    return tuple(declared.values())
+
+
+def _raw_inputs(tensors: Sequence[_Declared], raw: Sequence[memoryview]) -> dict[str, Array]:
+    if len(raw) != len(tensors):
+        raise MalformedRequest(
+            f"raw_input_contents has {len(raw)} entries for {len(tensors)} inputs: give one for each input, in their "
+            "order, or none at all"
+        )
+    return {
+        name: array_from_binary(octets, dtype, shape, name)
+        for (name, dtype, shape), octets in zip(tensors, raw, strict=True)
+    }
+
+
+def _typed(contents: Any, declared: _Declared) -> Array:
+    """The input's array from its `contents`.
+
+    Raises:
+        InvalidTensor: FP16; contents of another type, or of several; too few or too many elements; one that is not in
+            the datatype's range.
+    """
+    tensor, dtype, shape = declared
+    if dtype not in _TYPED:
+        raise InvalidTensor(
+            f"input '{tensor}': {dtype.name} has no typed contents; send it as raw_input_contents"
+        )
+    right = _TYPED[dtype]
+    for field, _ in contents.ListFields():
+        if field.name != right:
+            raise InvalidTensor(f"input '{tensor}': {dtype.name} goes in {right}, but {field.name} is filled")
+    values = getattr(contents, right)
+    if len(values) != prod(shape):
+        raise InvalidTensor(
+            f"input '{tensor}': {right} holds {len(values)} elements, but shape {list(shape)} takes {prod(shape)}"
+        )
+    carried: Array = np.fromiter(values, _CARRIER.get(right, dtype.numpy), len(values))
+    if carried.dtype != dtype.numpy:
+        bounds = np.iinfo(dtype.numpy)
+        outside = (carried < bounds.min) | (carried > bounds.max)
+        if outside.any():
+            index = int(outside.argmax())
+            raise InvalidTensor(
+                f"input '{tensor}': {right}[{index}] is {carried[index]}, but {dtype.name} takes whole numbers from "
+                f"{bounds.min} to {bounds.max}"
+            )
+    return carried.astype(dtype.numpy, copy=False).reshape(shape)
+
+
+def _requested(entries: Sequence[Any], limits: Limits) -> tuple[RequestedOutput, ...]:
+    _check_count(entries, "outputs", limits)
+    requested: dict[str, RequestedOutput] = {}
+    for index, entry in enumerate(entries):
+        name = _name(entry.name, f"outputs[{index}]", limits)
+        if name in requested:
+            raise MalformedRequest(f"output '{name}' is asked for twice")
+        requested[name] = RequestedOutput(name)
+    return tuple(requested.values())
+
+
+def _check_count(entries: Sequence[Any], key: str, limits: Limits) -> None:
+    if len(entries) > limits.max_tensors:
+        raise MalformedRequest(f"'{key}' has {len(entries)} entries; at most {limits.max_tensors} are taken")
+
+
+def _name(name: str, where: str, limits: Limits) -> str:
+    if not name:
+        raise MalformedRequest(f"the name of {where} is empty")
+    if len(name) > limits.max_name_chars:
+        raise MalformedRequest(
+            f"the name of {where} has {len(name)} characters; at most {limits.max_name_chars} are taken"
+        )
+    return name
+
+
+def _shape(dims: Sequence[int], tensor: str, limits: Limits) -> tuple[int, ...]:
+    if len(dims) > limits.max_rank:
+        raise InvalidTensor(f"input '{tensor}': {len(dims)} dimensions; at most {limits.max_rank} are taken")
+    shape = tuple(dims)
+    if shape and min(shape) < 1:
+        raise InvalidTensor(
+            f"input '{tensor}': shape {list(shape)} holds {min(shape)}; each dimension is a whole number of at least 1"
+        )
+    if prod(shape) > limits.max_elements:
+        raise RequestTooLarge(
+            f"input '{tensor}': shape {show(list(shape))} has more elements than the {limits.max_elements} taken"
+        )
+    return shape
+
+
+def _parameters(parameters: Mapping[str, Any]) -> Mapping[str, bool | int | float | str]:
+    chosen = ((key, value, value.WhichOneof(ONEOF)) for key, value in parameters.items())
+    return MappingProxyType({key: getattr(value, kind) for key, value, kind in chosen if kind is not None})
+
+
+def _set_parameter(parameter: Any, key: str, value: object) -> None:
+    for kind, field in (
+        (bool, "bool_param"),
+        (int, "int64_param"),
+        (float, "double_param"),
+        (str, "string_param"),
+    ):
+        if isinstance(value, kind):  # bool stands first, for it is an int too
+            setattr(parameter, field, value)
+            return
+    raise TypeError(
+        f"parameter '{key}' is a {type(value).__name__}: the protocol has bool, int, float and str"
+    )

@@ -1,0 +1,208 @@
+"""The gRPC front door: the Open Inference Protocol v2 as `inference.GRPCInferenceService`.
+
+Ray Serve owns the gRPC server, in its proxy or, on its fast data path, in the replica itself. It learns the service
+from `grpc_options.grpc_servicer_functions` of the Serve file and then calls the method of the deployment that is
+named like the RPC (ray/serve/_private/grpc_util.py):
+
+    grpc_options:
+      port: 9000
+      grpc_servicer_functions: [ascend_serve.serving.grpc.add_GRPCInferenceServiceServicer_to_server]
+
+Messages pass through that server as the bytes they came in: a proxy would only parse 150 KB to write them out again,
+and the codec reads tensors where they lie.
+
+With one application stock clients need nothing else; among several, Serve finds the one that the client's metadata
+name under `application`.
+
+*Deadlines.* Serve hides the client's gRPC deadline from the deployment (`RayServegRPCContext` has no
+`time_remaining`, and gRPC keeps `grpc-timeout` out of the metadata). What it does is cancel the call when that
+deadline passes, so a request that still waits then never runs. One that is to be ordered by its deadline, and refused
+at once if that cannot be met, names it: in the protocol's parameter `timeout`, or in the metadata `DEADLINE_KEY`.
+
+*Failures* are answered with the code that the exception names and its words as details. They are returned and not
+raised, because Serve logs a traceback for every exception, and overload refuses thousands. So they are in our metrics,
+and not in Serve's count of failed gRPC requests.
+"""
+
+# The methods below bear the names of the RPCs, by which Ray Serve finds them, and not those of our style.
+# ruff: noqa: N802
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from operator import methodcaller
+from typing import Any, Protocol, TypeVar
+
+import grpc  # type: ignore[import-untyped]  # ships no types
+
+from ascend_serve.dataplane import DataPlane
+from ascend_serve.errors import AscendServeError, MalformedRequest, Refusal
+from ascend_serve.protocol import grpc_codec
+from ascend_serve.protocol.limits import Limits
+from ascend_serve.protocol.show import show
+from ascend_serve.serving.http import DEADLINE_HEADER
+
+logger = logging.getLogger(__name__)
+
+SERVICE = "inference.GRPCInferenceService"
+RPCS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
+
+DEADLINE_KEY = DEADLINE_HEADER.decode()
+"""Metadata with the milliseconds within which the answer is of use: what the HTTP door reads as a header."""
+
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+"""Trailing metadata by which a server tells gRPC's own retries when to come again (gRPC proposal A6)."""
+
+_MAX_DETAILS_BYTES = 2048
+"""Details travel in the trailers, which stock clients take up to 8 KB of; percent-encoding triples what is no ASCII."""
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class GrpcContext(Protocol):
+    """What the doors use of Serve's `RayServegRPCContext`."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str]]:
+        """What the client sent besides the message."""
+        ...
+
+    def set_code(self, code: Any) -> None:
+        """Set the `grpc.StatusCode` of the answer."""
+        ...
+
+    def set_details(self, details: str) -> None:
+        """Set the text of the answer's status."""
+        ...
+
+    def set_trailing_metadata(self, trailing_metadata: list[tuple[str, str]]) -> None:
+        """Set what is sent after the answer."""
+        ...
+
+
+class Reply:
+    """A serialised message in the one form in which Serve takes an answer."""
+
+    __slots__ = ("_octets",)
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+
+    def SerializeToString(self) -> bytes:
+        """The message."""
+        return self._octets
+
+
+_EMPTY = Reply(b"")
+
+Doors = TypeVar("Doors", bound="GrpcDoors")
+Door = Callable[[Doors, bytes, GrpcContext], Awaitable[Reply]]
+
+
+def _door(answer: Callable[[Doors, bytes, GrpcContext], Awaitable[bytes]]) -> Door[Doors]:
+    """A door that answers every failure with a status."""
+
+    @functools.wraps(answer)
+    async def door(self: Doors, request: bytes, grpc_context: GrpcContext) -> Reply:
+        try:
+            return Reply(await answer(self, request, grpc_context))
+        except AscendServeError as error:
+            if isinstance(error, Refusal):
+                wait_ms = max(0, math.ceil(error.retry_after_s * 1e3))
+                grpc_context.set_trailing_metadata([(PUSHBACK_KEY, str(wait_ms))])
+            return _failure(grpc_context, error.grpc_status, str(error))
+        except Exception as error:
+            logger.exception("%s failed", answer.__name__)
+            internal = f"internal error: {type(error).__name__}: {error}"
+            return _failure(grpc_context, grpc.StatusCode.INTERNAL.value[0], internal)
+
+    return door
+
+
+class GrpcDoors:
+    """The RPCs, for a deployment that has a data plane and limits to inherit; Serve calls each with its name.
+
+    Each takes the serialised request and Serve's context of the call, and gives the serialised answer. None raises for
+    a failure: it sets code and details on the context and gives an empty answer.
+    """
+
+    _plane: DataPlane
+    _limits: Limits
+
+    @_door
+    async def ServerLive(self, request: bytes, grpc_context: GrpcContext) -> bytes:
+        """Whether this replica answers."""
+        return grpc_codec.encode_server_live(self._plane.live())
+
+    @_door
+    async def ServerReady(self, request: bytes, grpc_context: GrpcContext) -> bytes:
+        """Whether the model takes requests."""
+        return grpc_codec.encode_server_ready(self._plane.ready())
+
+    @_door
+    async def ModelReady(self, request: bytes, grpc_context: GrpcContext) -> bytes:
+        """Whether the named model takes requests; NOT_FOUND for another one."""
+        return grpc_codec.encode_model_ready(self._plane.model_ready(*grpc_codec.decode_model(request)))
+
+    @_door
+    async def ServerMetadata(self, request: bytes, grpc_context: GrpcContext) -> bytes:
+        """Who serves."""
+        return grpc_codec.encode_server_metadata(self._plane.server_metadata())
+
+    @_door
+    async def ModelMetadata(self, request: bytes, grpc_context: GrpcContext) -> bytes:
+        """Signature of the named model; NOT_FOUND for another one."""
+        return grpc_codec.encode_model_metadata(self._plane.model_metadata(*grpc_codec.decode_model(request)))
+
+    @_door
+    async def ModelInfer(self, request: bytes, grpc_context: GrpcContext) -> bytes:
+        """Inference."""
+        deadline_s = _deadline_s(grpc_context)
+        inference = grpc_codec.decode_infer(request, self._limits)
+        return grpc_codec.encode_infer(await self._plane.infer(inference, deadline_s=deadline_s))
+
+
+def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> None:
+    """Make a gRPC server answer the service's RPCs; this is what `grpc_servicer_functions` names.
+
+    Args:
+        servicer: has a method for each of `RPCS`, which takes the serialised request and the call's context and gives
+            an object with `SerializeToString`. Serve passes a stand-in and puts its own handlers in their place.
+        server: a `grpc.Server` or `grpc.aio.Server`.
+    """
+    handlers = {
+        rpc: grpc.unary_unary_rpc_method_handler(
+            getattr(servicer, rpc),
+            request_deserializer=None,
+            response_serializer=methodcaller("SerializeToString"),
+        )
+        for rpc in RPCS
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+
+
+def _deadline_s(context: GrpcContext) -> float | None:
+    """Seconds that the metadata leave for the answer; None if they say nothing.
+
+    Raises:
+        MalformedRequest: no whole number of milliseconds.
+    """
+    for key, value in context.invocation_metadata():
+        if key == DEADLINE_KEY:
+            if not (value.isascii() and value.isdigit() and len(value) <= 12):
+                raise MalformedRequest(
+                    f"metadata {DEADLINE_KEY} is {show(value)}, but must be a whole number of milliseconds"
+                )
+            return int(value) / 1e3
+    return None
+
+
+def _failure(context: GrpcContext, status: int, words: str) -> Reply:
+    context.set_code(_CODES[status])
+    octets = words.encode(
+        "utf-8", "backslashreplace"
+    )  # a lone surrogate must not turn one error into another
+    context.set_details(octets[:_MAX_DETAILS_BYTES].decode("utf-8", "ignore"))
+    return _EMPTY

@@ -1,0 +1,165 @@
+"""Claims about engine and lane in one process: `policy_live`, `in_process`, `prediction`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, TypeVar
+
+from ascend_serve.batching.costs import CostTable
+from ascend_serve.batching.outcome import Outcome
+from ascend_serve.batching.policy import policy_named
+from ascend_serve.batching.simulation import Settings, simulate
+from ascend_serve.batching.traces import Arrival
+from ascend_serve.runtime.lane import LaneReport
+from benchmarks.arrivals import poisson
+from benchmarks.claims.effort import Effort, Finding, quiet_note
+from benchmarks.engine_runs import EngineBench, Run, opened
+from benchmarks.figures import Spread, pairwise, percentile
+from benchmarks.node import Node, compile_pictures
+from benchmarks.quiet import Kept
+from benchmarks.rounds import LIMIT_PER_S
+from benchmarks.verdicts import at_least, at_most
+
+CLIENTS = 64
+POLICY_BOUNDS = {1000: (0.9, 0.79), 1600: (0.7, 0.57)}
+"""Rate -> floor and target of the mean latency of `optimal` over that of `pad_up`."""
+
+PREDICTED = ((0.5, "optimal"), (0.5, "pad_up"), (0.8, "optimal"), (0.8, "pad_up"))
+"""Share of the device's limit, and policy."""
+
+_AGREES_WITHIN = 0.1
+_LONE = [0.025 * number for number in range(40)]
+"""When lone rows come, in seconds: each has the device to itself, and the host has gone to sleep before."""
+
+K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """Two policies under one stream, one after the other."""
+
+    optimal: Run
+    pad_up: Run
+
+
+@dataclass(frozen=True, slots=True)
+class _Predicted:
+    """One live run, and what was predicted of it."""
+
+    live: Run
+    said: Outcome
+
+
+def policy_live(node: Node, effort: Effort) -> Finding:
+    """Mean latency of `optimal` over `pad_up`, under the same Poisson streams, on the real engine."""
+
+    def run(bench: EngineBench, rate: int, number: int) -> _Both:
+        due = poisson(rate, effort.seconds, number)
+        return _Both(
+            asyncio.run(bench.open_loop("optimal", due)), asyncio.run(bench.open_loop("pad_up", due))
+        )
+
+    kept = _in_turn(node, effort, list(POLICY_BOUNDS), run)
+    verdicts, rows = [], []
+    for rate, (floor, target) in POLICY_BOUNDS.items():
+        rounds = kept[rate].rounds
+        ratio = pairwise([one.optimal.mean_ms for one in rounds], [one.pad_up.mean_ms for one in rounds])
+        claim = f"mean latency of optimal over pad_up at {rate}/s"
+        verdicts.append(at_most(claim, ratio, floor, target, note=quiet_note([kept[rate]])))
+        rows += _as_rows(kept[rate], lambda one, rate=rate: [  # type: ignore[misc]  # the default binds the rate
+            _row("optimal", rate, one.optimal), _row("pad_up", rate, one.pad_up)
+        ])  # fmt: skip
+    return Finding(verdicts, rows)
+
+
+def in_process(node: Node, effort: Effort) -> Finding:
+    """Saturation with rows of 150 KB: share of the device's limit, and CPU for each row."""
+
+    def run(bench: EngineBench, policy: str, number: int) -> Run:
+        del number
+        return asyncio.run(bench.closed_loop(policy, CLIENTS, effort.seconds))
+
+    kept = _in_turn(node, effort, ["optimal"], run)["optimal"]
+    note = quiet_note([kept])
+    share = Spread.of([one.rows_per_s / LIMIT_PER_S for one in kept.rounds])
+    cpu = Spread.of([one.cpu_us for one in kept.rounds])
+    return Finding(
+        [
+            at_least("share of the device's limit, in process", share, 0.95, 0.98, digits=3, note=note),
+            at_most("CPU us a row of engine, lane and client", cpu, 120, 60, digits=0, note=note),
+        ],
+        _as_rows(kept, lambda one: [_row("optimal", 0, one)]),
+    )
+
+
+def prediction(node: Node, effort: Effort) -> Finding:
+    """Mean latency as the simulator says it, and as the engine has it, under the same streams.
+
+    The simulator is given what warm-up measured, and as the host's overhead what a lone row took above it.
+    """
+
+    def run(bench: EngineBench, case: tuple[float, str], number: int) -> _Predicted:
+        share, policy = case
+        due = poisson(share * LIMIT_PER_S, effort.seconds, number)
+        alone = asyncio.run(bench.open_loop(policy, _LONE))
+        live = asyncio.run(bench.open_loop(policy, due))
+        return _Predicted(live, _predicted(bench.report, policy, alone, due))
+
+    kept = _in_turn(node, effort, list(PREDICTED), run)
+    verdicts, rows = [], []
+    for case, mine in kept.items():
+        share, policy = case
+        off = Spread.of([abs(one.said.mean_ms / one.live.mean_ms - 1) for one in mine.rounds])
+        claim = f"prediction off by, mean latency of {policy} at {100 * share:.0f} % of the limit"
+        verdicts.append(at_most(claim, off, _AGREES_WITHIN, None, digits=3, note=quiet_note([mine])))
+        rows += _as_rows(mine, lambda one, case=case: [  # type: ignore[misc]  # the default binds the case
+            {**_row(case[1], case[0] * LIMIT_PER_S, one.live), "predicted_mean_ms": one.said.mean_ms,
+             "predicted_p99_ms": one.said.percentile_ms(0.99)}
+        ])  # fmt: skip
+    return Finding(verdicts, rows)
+
+
+def _predicted(report: LaneReport, policy: str, alone: Run, due: Sequence[float]) -> Outcome:
+    (bucket,) = report.spec.buckets
+    table = CostTable.of(bucket.gears, {gear: report.times[0, gear] for gear in bucket.gears})
+    # A lone row runs at the smallest gear; what it takes beyond the device's stages is the host's.
+    overhead_ms = max(0.0, median(alone.latencies_ms) - table.total_ms_of(min(bucket.gears)))
+    settings = Settings(slots=report.slots, overhead_ms=overhead_ms)
+    return simulate([table], policy_named(policy), [Arrival(at) for at in due], settings=settings)
+
+
+def _in_turn(
+    node: Node, effort: Effort, names: Sequence[K], run: Callable[[EngineBench, K, int], R]
+) -> dict[K, Kept[R]]:
+    with opened(compile_pictures(node)) as (lane, report):
+        bench = EngineBench(lane, report)
+        asyncio.run(bench.learn())
+        return effort.alternate(names, lambda name, number: run(bench, name, number))
+
+
+def _row(policy: str, rate_per_s: float, run: Run) -> dict[str, Any]:
+    return {
+        "policy": policy,
+        "rate_per_s": rate_per_s,
+        "rows_per_s": run.rows_per_s,
+        "mean_ms": run.mean_ms,
+        "p50_ms": percentile(run.latencies_ms, 0.5),
+        "p99_ms": percentile(run.latencies_ms, 0.99),
+        "cpu_us": run.cpu_us,
+        "busy": run.busy,
+        "padding": run.padding,
+        "refused": run.refused,
+    }
+
+
+def _as_rows(kept: Kept[R], rows: Callable[[R], list[dict[str, Any]]]) -> list[Mapping[str, Any]]:
+    return [
+        {**row, "counts": counts}
+        for rounds, counts in ((kept.quiet, True), (kept.noisy, not kept.trusted))
+        for one in rounds
+        for row in rows(one)
+    ]

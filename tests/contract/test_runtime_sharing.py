@@ -1,0 +1,108 @@
+"""Several models on one device and lane, and the memory budget that is checked before any is loaded."""
+
+from queue import Queue
+
+import numpy as np
+import pytest
+
+from ascend_serve.errors import AclResourceError, ArtifactError
+from ascend_serve.runtime import _acl
+from ascend_serve.runtime.budget import Need
+from ascend_serve.runtime.device import Device
+from ascend_serve.runtime.lane import Lane
+from ascend_serve.runtime.sharing import Load, open_sessions
+from ascend_serve.runtime.signature import describe
+from tests.contract import sessions
+from tests.contract.sessions import LIMIT_S, ONE_ROW, TWO_SIDED, expected, rows_of
+
+pytestmark = pytest.mark.contract
+
+build, device = sessions.build, sessions.device  # fixtures, by the names that tests ask for them
+
+
+@pytest.fixture
+def loads(device, build):
+    paths = [(network.name, build(network, device.soc_name)) for network in (TWO_SIDED, ONE_ROW)]
+    return [Load(path, describe(device, path, name)) for name, path in paths]
+
+
+def test_two_models_take_turns_on_one_lane_and_answer_for_themselves(loads):
+    opened = []
+
+    def open_both():
+        opened.append(Device.open())
+        return open_sessions(opened[0], loads, close_device=True)
+
+    lane = Lane(open_both)
+    reports = lane.start(LIMIT_S)
+    assert [report.spec.name for report in reports] == ["two_sided", "one_row"]
+    ended = Queue()
+    wanted, got = {}, {}
+    for number in range(40):
+        model = number % 2
+        network, runner, report = (TWO_SIDED, ONE_ROW)[model], lane.runner(model), reports[model]
+        slot, gear = number // 2 % report.slots, report.spec.gears.largest
+        inputs = rows_of(report.spec, gear, seed=number)
+        wanted[number] = expected(network, inputs)
+
+        def pack(arrays, inputs=inputs):
+            for name, array in inputs.items():
+                arrays[name][:] = array
+
+        def unpack(arrays, number=number):
+            got[number] = {name: array.copy() for name, array in arrays.items()}
+
+        runner.launch(slot, 0, gear, pack, unpack, lambda error, stages: ended.put(error))
+        if number % 4 == 3:  # both slots of both are taken
+            assert [ended.get(timeout=LIMIT_S) for _ in range(4)] == [None] * 4
+    for number, outputs in wanted.items():
+        for name, array in outputs.items():
+            np.testing.assert_allclose(got[number][name], array, rtol=1e-5)
+    lane.close(LIMIT_S)
+    assert opened[0].live == {}
+
+
+def test_models_that_do_not_fit_together_are_refused_with_numbers_before_any_is_loaded(
+    device, loads, monkeypatch
+):
+    monkeypatch.setattr(_acl, "mem_info", lambda kind: (700, 5 << 20))
+    monkeypatch.setattr(_acl, "load_from_file", lambda path: pytest.fail("a model was loaded"))
+    with pytest.raises(AclResourceError) as caught:
+        open_sessions(device, loads)
+    words = str(caught.value)
+    assert "207001" in words
+    assert "0.0 MiB of 5.0 MiB are free" in words
+    assert "'two_sided'" in words
+    assert "'one_row'" in words
+    assert "2 slots of" in words
+    assert device.live == {"context": 1}
+
+
+def test_each_fits_alone_and_both_do_not(device, loads, monkeypatch):
+    needs = [Need.of(load.om_path, load.spec, load.slots) for load in loads]
+    free = sum(need.total for need in needs) - 1
+    assert all(need.total <= free for need in needs)
+    monkeypatch.setattr(_acl, "mem_info", lambda kind: (free, 1 << 30))
+    for load in loads:
+        (session,) = open_sessions(device, [load])
+        session.close()
+    with pytest.raises(AclResourceError, match=r"'two_sided' .*'one_row' "):
+        open_sessions(device, loads)
+
+
+def test_when_the_second_cannot_be_opened_the_first_is_closed(device, loads, tmp_path):
+    before = device.memory().free_bytes
+    with pytest.raises(ArtifactError, match="does not exist"):
+        open_sessions(device, [loads[0], Load(tmp_path / "no.om", loads[1].spec)])
+    wrong = Load(loads[1].om_path, loads[0].spec)
+    with pytest.raises(ArtifactError, match="the device tells 1 inputs, the spec 2"):
+        open_sessions(device, [loads[0], wrong])
+    assert device.live == {"context": 1}
+    assert device.memory().free_bytes == before
+
+
+def test_a_device_that_the_sessions_own_is_closed_when_opening_fails(loads, tmp_path):
+    owned = Device.open()
+    with pytest.raises(ArtifactError):
+        open_sessions(owned, [Load(tmp_path / "no.om", loads[0].spec)], close_device=True)
+    assert owned.live == {}

@@ -1,0 +1,154 @@
+"""The gRPC door behind Serve's own gRPC servers: its Python proxy, and the replica's behind HAProxy."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import yaml
+
+from ascend_serve.protocol._pb.messages import message_class
+from tests.serve.tools import ROOT, eventually, free_port, served
+
+pytestmark = pytest.mark.serve
+
+Array = np.ndarray[Any, Any]
+
+BIN = Path(sys.executable).parent
+SERVICER = "ascend_serve.serving.grpc.add_GRPCInferenceServiceServicer_to_server"
+LONG_MS = 2500.0
+DEADLINE = "x-envoy-expected-rq-timeout-ms"
+
+
+class Stub:
+    """What a stock client is made of: a channel, the service's name and the protocol's messages."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+
+    def call(self, rpc: str, request: Any, **options: Any) -> Any:
+        """Send, without waiting: a future that is the call as well."""
+        method = self._channel.unary_unary(
+            f"/inference.GRPCInferenceService/{rpc}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=message_class(f"{rpc}Response").FromString,
+        )
+        return method.future(request, **{"timeout": 60, **options})
+
+    def ask(self, rpc: str, **fields: Any) -> Any:
+        return self.call(rpc, message_class(f"{rpc}Request")(**fields)).result()
+
+    def infer(self, rows: Array, *, model: str = "resnet", **options: Any) -> Any:
+        tensor = {"name": "image", "datatype": "FP32", "shape": rows.shape}
+        request = message_class("ModelInferRequest")(
+            model_name=model, id="7", inputs=[tensor], raw_input_contents=[rows.tobytes()]
+        )
+        return self.call("ModelInfer", request, **options)
+
+
+@pytest.fixture(scope="module", params=["proxy", "haproxy"])
+def stub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
+    """One application, as `serve run` and as `ascend-serve run` serve it; a batch of one row takes `LONG_MS`."""
+    scratch = tmp_path_factory.mktemp("g")
+    http, grpc_port = free_port(), free_port()
+    told = yaml.safe_load((ROOT / "deployments/resnet.yaml").read_text())
+    told["http_options"] = {"host": "127.0.0.1", "port": http}
+    told["grpc_options"] = {"port": grpc_port, "grpc_servicer_functions": [SERVICER]}
+    told["applications"][0]["args"]["batching"] = {
+        "policy": "pad_up",
+        "slots": 1,
+        "in_flight": 1,
+        "max_queued_rows": 16,
+    }
+    file = scratch / "resnet.yaml"
+    file.write_text(yaml.safe_dump(told))
+    times = scratch / "times.json"
+    times.write_text(json.dumps({"models": {"resnet": {"1": LONG_MS, "4": 20.0, "8": 20.0, "16": 20.0}}}))
+    variables = {"ASCEND_EMULATOR_TIMING": "modelled", "ASCEND_EMULATOR_TIMES": str(times)}
+    if request.param == "proxy":
+        command = [str(BIN / "serve"), "run", str(file)]
+    else:
+        command = [str(BIN / "ascend-serve"), "run", str(file)]
+        for name in ("HAPROXY_STATS", "HAPROXY_METRICS", "FALLBACK_PROXY_HTTP", "FALLBACK_PROXY_GRPC"):
+            variables[f"RAY_SERVE_{name}_PORT"] = str(free_port())
+    with (
+        served(command, http, scratch, **variables),
+        grpc.insecure_channel(f"127.0.0.1:{grpc_port}", [("grpc.enable_http_proxy", 0)]) as channel,
+    ):
+        stub = Stub(channel)
+        eventually("gRPC is routed", lambda: is_ready(stub))
+        yield stub
+
+
+def is_ready(stub: Stub) -> bool:
+    call = stub.call("ModelReady", message_class("ModelReadyRequest")(name="resnet"))
+    return call.code() is grpc.StatusCode.OK and call.result().ready
+
+
+def test_inference(stub: Stub, digits: Array, expected: Array) -> None:
+    answer = stub.infer(digits[:16]).result()
+    assert (answer.model_name, answer.model_version, answer.id) == ("resnet", "1", "7")
+    assert [(output.name, output.datatype) for output in answer.outputs] == [("logits", "FP32")]
+    logits = np.frombuffer(answer.raw_output_contents[0], "<f4").reshape(answer.outputs[0].shape)
+    np.testing.assert_array_equal(logits.argmax(axis=1), expected[:16].argmax(axis=1))
+
+
+def test_states_and_metadata(stub: Stub) -> None:
+    assert stub.ask("ServerLive").live
+    assert stub.ask("ServerReady").ready
+    assert stub.ask("ServerMetadata").name == "ascend_serve"
+    model = stub.ask("ModelMetadata", name="resnet")
+    assert [(t.name, t.datatype, list(t.shape)) for t in model.inputs] == [("image", "FP32", [-1, 1, 32, 32])]
+
+
+def test_the_application_may_be_named(stub: Stub, digits: Array) -> None:
+    call = stub.infer(digits[:16], metadata=[("application", "resnet")])
+    assert call.code() is grpc.StatusCode.OK
+
+
+def test_a_wrong_request_has_its_code_and_its_words(stub: Stub, digits: Array) -> None:
+    other = stub.infer(digits[:4], model="renset")
+    assert (other.code(), other.details()) == (
+        grpc.StatusCode.NOT_FOUND,
+        "no model 'renset' here; did you mean 'resnet'?",
+    )
+    wrong = stub.infer(digits[:4, :, :, :31])
+    assert wrong.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "has shape [4, 1, 32, 31], but the model takes" in wrong.details()
+
+
+def test_a_client_whose_deadline_passes_leaves_the_queue(stub: Stub, digits: Array) -> None:
+    """Only the client's gRPC deadline is set, of which Serve tells the replica nothing but that the call is over."""
+    began = time.monotonic()
+    running = stub.infer(digits[:1])
+    filling = stub.infer(digits[:16], timeout=1.2)
+
+    def refused() -> Any:
+        call = stub.infer(digits[:16], timeout=0.3)
+        return call if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else None
+
+    full = eventually("the queue is full", refused, timeout_s=5)
+    assert "queue" in full.details()
+    assert int(dict(full.trailing_metadata())["grpc-retry-pushback-ms"]) >= 0
+    assert filling.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    def accepted() -> bool:
+        return stub.infer(digits[:16], timeout=0.2).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    eventually("the queue has room again", accepted, timeout_s=5)
+    assert not running.done(), f"the machine is too slow to tell: {time.monotonic() - began:.1f} s"
+    assert len(running.result().raw_output_contents[0]) == 40
+
+
+def test_a_deadline_in_the_metadata_ends_the_wait(stub: Stub, digits: Array) -> None:
+    running = stub.infer(digits[:1])
+    waiting = stub.infer(digits[:16], metadata=[(DEADLINE, "100")])
+    assert waiting.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "deadline" in waiting.details().lower()
+    assert not running.done()
+    assert running.code() is grpc.StatusCode.OK

@@ -1,0 +1,130 @@
+"""The verb `plan`: what is printed, and with which exit status."""
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ascend_serve.cli.plan import command
+from ascend_serve.spec.measured import MeasuredTimes
+from ascend_serve.spec.timing import Stages, Timing
+
+pytestmark = pytest.mark.unit
+
+COSTS = "1:1.3,4:2.6,8:4.4,16:8.0"
+
+
+def plan(*arguments: str) -> Result:
+    return CliRunner().invoke(command, list(arguments))
+
+
+def told(*arguments: str):
+    result = plan("--costs", COSTS, "--seconds", "3", "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_policies_are_set_side_by_side():
+    answer = told("--rate", "1600")
+    optimal, pad_up = answer["policies"]
+    assert (optimal["policy"], pad_up["policy"]) == ("optimal", "pad_up")
+    assert optimal["mean_ms"] < 0.7 * pad_up["mean_ms"]
+    assert optimal["devices"] == pad_up["devices"] == 1
+    assert answer["load"]["seed"] == 1
+    assert answer["load"]["rows_per_s"] == pytest.approx(1600, rel=0.05)
+
+
+def test_the_same_seed_gives_the_same_answer():
+    assert (
+        told("--rate", "500") == told("--rate", "500", "--seed", "1") != told("--rate", "500", "--seed", "2")
+    )
+
+
+def test_an_slo_asks_for_the_number_of_npus():
+    answer = told("--rate", "3000", "--slo-ms", "20", "--good", "0.99", "--policy", "optimal")
+    assert [one["devices"] for one in answer["policies"]] == [2]
+    assert answer["policies"][0]["good"] >= 0.99
+
+
+def test_a_number_of_npus_that_is_not_enough_is_told_and_fails():
+    result = plan("--costs", COSTS, "--rate", "3000", "--seconds", "2", "--slo-ms", "20", "--devices", "1")
+    assert result.exit_code == 1
+    assert "1, not enough" in result.stdout
+    assert "not good enough with 1 NPUs: not 99.00% within 20.0 ms" in result.stderr
+
+
+def test_the_table_is_for_people():
+    result = plan(
+        "--costs", COSTS, "--bursts", "200,1800,0.5", "--seconds", "2", "--slo-ms", "20", "--devices", "2"
+    )
+    assert result.exit_code == 0
+    assert "rows/s, seed 1; gears 1: 1.3 ms, 4: 2.6 ms, 8: 4.4 ms, 16: 8 ms\n" in result.stdout
+    assert "good: answered within 20 ms; wanted for 99.00%\n" in result.stdout
+    assert "\npolicy   NPUs  mean ms  p50 ms  p99 ms  good " in result.stdout
+    assert "\noptimal  2     " in result.stdout
+    assert result.stderr == ""
+
+
+def test_a_trace_is_a_load(tmp_path):
+    (tmp_path / "arrivals.csv").write_text("seconds,rows\n0.0,4\n0.5,1\n1.0,16\n")
+    answer = told("--trace", str(tmp_path / "arrivals.csv"), "--policy", "pad_up")
+    assert answer["load"] == {"requests": 3, "rows_per_s": 21.0, "seed": None}
+    assert answer["policies"][0]["batches"] == [
+        {"bucket": 0, "gear": gear, "batches": 1} for gear in (1, 4, 16)
+    ]
+
+
+def test_costs_come_from_the_file_that_replicas_keep(tmp_path):
+    times = {(0, 1): Timing(Stages(0.1, 1.0, 0.1), 0.0, 5), (1, 2): Timing(Stages(0.5, 4.0, 0.5), 0.0, 5)}
+    file = tmp_path / "costs.json"
+    file.write_bytes(MeasuredTimes("Ascend310P3", "CANN 8.0", times).to_json())
+    for bucket, gears in (("0", [{"gear": 1, "total_ms": 1.2}]), ("1", [{"gear": 2, "total_ms": 5.0}])):
+        result = plan("--costs", str(file), "--bucket", bucket, "--rate", "50", "--seconds", "1", "--json")
+        assert json.loads(result.stdout)["gears"] == [pytest.approx(gear) for gear in gears]
+
+
+def test_gears_are_advised_and_guesses_are_said_to_be_guesses():
+    answer = told("--rate", "1200", "--policy", "optimal", "--gears-from", "1,2,4,16", "--at-most", "2")
+    advice = answer["advice"]
+    assert advice["ranked"] == 4 + 6
+    assert len(advice["sets"]) == 5
+    assert all(len(one["gears"]) <= 2 for one in advice["sets"])
+    assert [one["gear"] for one in advice["guessed"]] == [2]
+    text = plan("--costs", COSTS, "--rate", "900", "--seconds", "2", "--gears-from", "2,4,8").stdout
+    assert "best of 7 sets of gears, with optimal:" in text
+    assert "not measured, but guessed from a line through the measured ones: 2: 1." in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rate", "5", "--policy", "optimol"], "did you mean 'optimal'"),
+        (["--rate", "5", "--policy", "fixed:gear"], "such as fixed:gear=8"),
+        (["--rate", "5", "--policy", "optimal:objective=tail"], "needs slo_ms"),
+        (["--rate", "5", "--gears-from", "1,x"], "give sizes such as 1,2,4,8"),
+        (["--bursts", "1,2"], "such as 200,1800,0.5"),
+    ],
+)
+def test_a_wrong_option_says_what_is_right(arguments, words):
+    result = plan("--costs", COSTS, *arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--costs", COSTS], "give one load"),
+        (["--costs", COSTS, "--rate", "5", "--bursts", "1,2,3"], "give one load"),
+        (["--costs", COSTS, "--rate", "-5"], "above 0"),
+        (["--costs", COSTS, "--trace", "none.csv"], "cannot read none.csv"),
+        (["--costs", "none.json", "--rate", "5"], "cannot read none.json"),
+        (["--costs", "1:2,1:3", "--rate", "5"], "a gear is given twice"),
+        (["--costs", "1:-2", "--rate", "5"], "cost of gear 1"),
+        (["--costs", COSTS, "--bucket", "1", "--rate", "5"], "bucket 0 alone"),
+    ],
+)
+def test_a_question_without_sense_is_refused(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    result = plan(*arguments)
+    assert words in str(result.exception)
