@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from ascend_serve.batching.costs import CostTable
-from ascend_serve.batching.outcome import Outcome
 from ascend_serve.batching.policy import policy_named
-from ascend_serve.batching.simulation import Settings, simulate, simulate_clients
-from ascend_serve.batching.traces import Arrival
+from ascend_serve.simulating.outcome import Outcome
+from ascend_serve.simulating.simulation import Settings, simulate, simulate_clients
+from ascend_serve.simulating.traces import Arrival
 from ascend_serve.spec.gears import Gears
 from benchmarks.arrivals import poisson
 from benchmarks.engine_runs import SLOTS, EngineBench, Run, opened

@@ -12,10 +12,10 @@ import yaml
 
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
-from ascend_serve.batching.outcome import Outcome
 from ascend_serve.batching.policy import policy_named
-from ascend_serve.batching.traces import Arrival, bursts, poisson, read_trace
 from ascend_serve.errors import ConfigError
+from ascend_serve.simulating.outcome import Outcome
+from ascend_serve.simulating.traces import Arrival, bursts, poisson, read_trace
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.measured import MeasuredTimes
 

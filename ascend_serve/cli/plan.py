@@ -10,13 +10,10 @@ from typing import Any
 
 import click
 
-from ascend_serve.batching.advisor import MOST_DEVICES, Fit, devices_for, fitted, rank_gears
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.journal import Told
 from ascend_serve.batching.policy import policy_named
-from ascend_serve.batching.simulation import Settings, simulate
-from ascend_serve.batching.traces import Arrival, mean_rate_per_ms
 from ascend_serve.cli.loads import (
     OUTCOME_HEADER,
     changing_rates,
@@ -28,6 +25,9 @@ from ascend_serve.cli.loads import (
     sizes,
 )
 from ascend_serve.cli.rows import print_rows
+from ascend_serve.simulating.advisor import MOST_DEVICES, Fit, devices_for, fitted, rank_gears
+from ascend_serve.simulating.simulation import Settings, simulate
+from ascend_serve.simulating.traces import Arrival, mean_rate_per_ms
 from ascend_serve.spec.gears import Gears
 
 _USUAL_POLICIES = ("optimal", "pad_up")

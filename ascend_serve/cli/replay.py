@@ -9,10 +9,10 @@ import click
 
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.journal import Told
-from ascend_serve.batching.replaying import Recording, recorded, retrace, what_if
 from ascend_serve.cli.loads import OUTCOME_HEADER, outcome_cells, outcome_told, policy
 from ascend_serve.cli.rows import print_rows
 from ascend_serve.errors import ConfigError
+from ascend_serve.simulating.replaying import Recording, recorded, retrace, what_if
 
 
 @click.command(name="replay")

@@ -9,11 +9,11 @@ from statistics import median
 from typing import Any, TypeVar
 
 from ascend_serve.batching.costs import CostTable
-from ascend_serve.batching.outcome import Outcome
 from ascend_serve.batching.policy import policy_named
-from ascend_serve.batching.simulation import Settings, simulate
-from ascend_serve.batching.traces import Arrival
 from ascend_serve.runtime.lane import LaneReport
+from ascend_serve.simulating.outcome import Outcome
+from ascend_serve.simulating.simulation import Settings, simulate
+from ascend_serve.simulating.traces import Arrival
 from benchmarks.arrivals import poisson
 from benchmarks.claims.effort import Effort, Finding, quiet_note
 from benchmarks.engine_runs import EngineBench, Run, opened

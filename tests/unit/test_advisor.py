@@ -2,13 +2,13 @@
 
 import pytest
 
-from ascend_serve.batching.advisor import devices_for, fitted, rank_gears
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.optimal import Optimal
 from ascend_serve.batching.policy import Fixed, PadUp
-from ascend_serve.batching.simulation import simulate
-from ascend_serve.batching.traces import Arrival, bursts, poisson
 from ascend_serve.errors import ConfigError
+from ascend_serve.simulating.advisor import devices_for, fitted, rank_gears
+from ascend_serve.simulating.simulation import simulate
+from ascend_serve.simulating.traces import Arrival, bursts, poisson
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages, Timing
 

@@ -23,8 +23,8 @@ from ascend_serve.batching.journal import (
     Sealed,
 )
 from ascend_serve.batching.policy import policy_named
-from ascend_serve.batching.replaying import Recording, retrace
 from ascend_serve.errors import DeadlineUnmet, QueueFull
+from ascend_serve.simulating.replaying import Recording, retrace
 from ascend_serve.spec.timing import Stages
 
 pytestmark = pytest.mark.unit

@@ -26,8 +26,8 @@ from ascend_serve.batching.journal import (
 from ascend_serve.batching.optimal import Optimal
 from ascend_serve.batching.planner import Planner
 from ascend_serve.batching.policy import Fixed, PadUp, policy_named
-from ascend_serve.batching.replaying import Recording, arrivals_of, recorded, retrace, what_if
 from ascend_serve.errors import ConfigError, Refusal, RequestError
+from ascend_serve.simulating.replaying import Recording, arrivals_of, recorded, retrace, what_if
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.optimal import Optimal
-from ascend_serve.batching.outcome import Outcome
 from ascend_serve.batching.policy import Fixed, PadUp, policy_named
-from ascend_serve.batching.simulation import Settings, simulate, simulate_clients
-from ascend_serve.batching.traces import Arrival, bursts, poisson
 from ascend_serve.errors import ConfigError
+from ascend_serve.simulating.outcome import Outcome
+from ascend_serve.simulating.simulation import Settings, simulate, simulate_clients
+from ascend_serve.simulating.traces import Arrival, bursts, poisson
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages, Timing
 

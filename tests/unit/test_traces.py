@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ascend_serve.batching.traces import Arrival, bursts, mean_rate_per_ms, poisson, read_trace
 from ascend_serve.errors import ConfigError
+from ascend_serve.simulating.traces import Arrival, bursts, mean_rate_per_ms, poisson, read_trace
 
 pytestmark = pytest.mark.unit
 

@@ -14,11 +14,11 @@ from math import inf
 
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
-from ascend_serve.batching.outcome import Outcome, Ran
 from ascend_serve.batching.planner import Planner
 from ascend_serve.batching.ticket import Batch, Ticket
-from ascend_serve.batching.traces import Arrival
 from ascend_serve.errors import ConfigError, Refusal, RequestError
+from ascend_serve.simulating.outcome import Outcome, Ran
+from ascend_serve.simulating.traces import Arrival
 
 _TICK_S = 1e-6
 """How much later a planner is asked again that wants to be asked now and then does nothing: floats round."""

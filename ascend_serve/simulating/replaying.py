@@ -29,12 +29,12 @@ from ascend_serve.batching.journal import (
     Sealed,
     decode_all,
 )
-from ascend_serve.batching.outcome import Outcome
 from ascend_serve.batching.planner import Planner
-from ascend_serve.batching.simulation import Settings, simulate
 from ascend_serve.batching.ticket import Batch, Ticket
-from ascend_serve.batching.traces import Arrival
 from ascend_serve.errors import ConfigError, Refusal, RequestError
+from ascend_serve.simulating.outcome import Outcome
+from ascend_serve.simulating.simulation import Settings, simulate
+from ascend_serve.simulating.traces import Arrival
 from ascend_serve.spec.timing import Stages, Timing
 
 

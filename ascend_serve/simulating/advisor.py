@@ -16,11 +16,11 @@ import numpy as np
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.optimal import RATE_STEP, TOP_LOAD
-from ascend_serve.batching.outcome import Outcome
-from ascend_serve.batching.simulation import Settings, simulate
 from ascend_serve.batching.smdp import Process
-from ascend_serve.batching.traces import Arrival
 from ascend_serve.errors import ConfigError
+from ascend_serve.simulating.outcome import Outcome
+from ascend_serve.simulating.simulation import Settings, simulate
+from ascend_serve.simulating.traces import Arrival
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages, Timing
 
