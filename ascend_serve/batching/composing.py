@@ -1,4 +1,9 @@
-"""Composing the next batch: when, who, with which shapes, at which gear. The rules are told in `planner`."""
+"""Composing the next batch: when, who, with which shapes, at which gear. The rules are told in `planner`.
+
+While a batch runs only what fills the best gear is sealed, so only such batches overlap their copies with the run
+before them. That is right as long as copies take little beside compute; where they do not, smaller batches could be
+sealed while another runs, and are not.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,8 @@ from math import inf
 
 from ascend_serve.batching.choice import WAIT, Closing, ClosingPolicy, Policy, View
 from ascend_serve.batching.forecast import Forecast
-from ascend_serve.batching.grouping import bucket_for
-from ascend_serve.batching.meeting import deferred_until, late_in, smaller_batch
+from ascend_serve.batching.grouping import Group, all_groups, group_of
+from ascend_serve.batching.meeting import forced_start, late_in, smaller_batch
 from ascend_serve.batching.prices import Prices
 from ascend_serve.batching.rates import RateMeter
 from ascend_serve.batching.ticket import Piece, Ticket, TicketState
@@ -58,44 +63,135 @@ class Composer:
         self._turn = Turn.EITHER
         self.ask_at = inf
 
-    def compose(self, now: float, *, busy: bool) -> tuple[int, list[Piece]] | None:
+    def compose(self, now: float, *, busy: bool, draining: bool) -> tuple[int, list[Piece]] | None:
         """The bucket and the pieces of the next batch, or None when nothing is to be started now.
 
         Args:
             now: the time, in seconds.
             busy: whether a batch runs.
+            draining: whether nobody comes any more, so that there is nothing to wait for.
         """
         self.ask_at = inf
         while self._waiting.tickets:
-            head = self._waiting.leading(self._turn)
-            if len(self._prices) == 1:
-                bucket, lines = 0, self._waiting.lines()
-            else:
-                bucket, lines = bucket_for(head, self._waiting.lines(), self._prices)
-            gear = self._gear(now, bucket, lines, busy=busy)
-            if gear == WAIT:
+            lines = self._waiting.lines()
+            first = group_of(self._leader(now), lines, self._prices)
+            chosen = self._when(now, first, lines, busy=busy, draining=draining)
+            if chosen is None:
                 return None
-            taken, room = self._select(now, head, bucket, gear, lines)
+            group, gear = chosen
+            taken, room = self._select(now, group.head, group.bucket, gear, group.lines)
             if taken:
-                return bucket, self._pieces(now, bucket, taken, room)
+                return group.bucket, self._pieces(now, group.bucket, taken, room)
         return None
+
+    # --- who leads ------------------------------------------------------------------------------
+
+    def _leader(self, now: float) -> Line:
+        """The line whose head leads: in its turn, unless a large ticket would go before more urgent small ones."""
+        waiting = self._waiting
+        head = waiting.leading(self._turn)
+        if not head.large or waiting.large_tickets == waiting.tickets:
+            return head
+        small = waiting.leading(Turn.SMALL)
+        if self._turn is Turn.LARGE and small.head.priority < head.head.priority and now < head.head.due:
+            head = waiting.leading(Turn.EITHER)
+        return small if head.large and self._breaks(now, head) else head
+
+    def _breaks(self, now: float, head: Line) -> bool:
+        """Whether a batch led by a large ticket makes a small one late that must start before it does.
+
+        Not if the large one is past due: it has waited long enough.
+        """
+        large = head.head
+        if now >= large.due or not self._waiting.with_deadline:
+            return False
+        rows = large.rows - large.sealed_rows
+        some = [self._prices[bucket] for bucket in head.fits]
+        back = max(self._forecast.back_at(now, one.stages_s[one.gears.cover(rows)]) for one in some)
+        return self._waiting.small_latest(back) < min(back, large.latest)
 
     # --- when, and at which gear ----------------------------------------------------------------
 
-    def _gear(self, now: float, bucket: int, lines: Sequence[Line], *, busy: bool) -> int:
-        """The gear to run now, or WAIT."""
-        prices = self._prices[bucket]
-        rows = sum([line.rows for line in lines])
+    def _when(
+        self, now: float, first: Group, lines: list[Line], *, busy: bool, draining: bool
+    ) -> tuple[Group, int] | None:
+        """The group to run now and its gear, or None to wait; the first group is that of the leader."""
+        waiting, group = self._waiting, first
         if self._closings is None:
             if busy:
-                return prices.best if rows >= prices.best else WAIT
-            every = self._waiting.with_deadline == self._waiting.tickets
-            if self._deferred and every and rows < prices.best:
-                self.ask_at = deferred_until(lines, rows, prices)
-                if now < self.ask_at:
-                    return WAIT
-                self.ask_at = inf
-        return self._choice(now, rows, bucket)
+                full = self._full(now, first, lines)
+                return None if full is None else (full, self._prices[full.bucket].best)
+            if self._deferred and not draining and waiting.with_deadline == waiting.tickets:
+                ready = self._ready(now, first, lines)
+                if ready is None:
+                    return None
+                group = ready
+        gear = self._choice(now, group.rows, group.bucket)
+        if gear != WAIT:
+            self.ask_at = inf
+            return group, gear
+        if not draining:
+            if busy or not waiting.with_deadline:
+                return None
+            start, group = forced_start(all_groups(group, lines, self._prices), self._prices)
+            if now < start:
+                self.ask_at = min(self.ask_at, start)
+                return None
+        self.ask_at = inf
+        return group, self._prices[group.bucket].gears.cover(group.rows)
+
+    def _full(self, now: float, first: Group, lines: list[Line]) -> Group | None:
+        """A group that fills its best gear, while the device is busy: the first one if it does.
+
+        Another one may go before the first, once, if that makes its head not late.
+        """
+        prices = self._prices
+        if first.rows >= prices[first.bucket].best:
+            return first
+        head = first.head.head
+        if len(prices) == 1 or first.head.large or head.passed:
+            return None
+        buckets = {
+            bucket
+            for bucket, one in enumerate(prices)
+            if sum([line.rows for line in lines if bucket in line.fits]) >= one.best
+        }
+        if not buckets:
+            return None
+        others = [line for line in lines if line.rows and line is not first.head]
+        for line in sorted(others, key=lambda line: line.heap[0]):
+            if buckets.isdisjoint(line.fits):
+                continue
+            if line.large and (self._turn is not Turn.EITHER or self._breaks(now, line)):
+                continue
+            group = group_of(line, lines, prices)
+            one = prices[group.bucket]
+            in_time = head.latest == inf or self._forecast.back_at(now, one.stages_s[one.best]) <= head.latest
+            if group.rows >= one.best and in_time:
+                head.passed = True
+                return group
+        return None
+
+    def _ready(self, now: float, first: Group, lines: list[Line]) -> Group | None:
+        """The group that an idle device starts although all deadlines may allow it to wait, or None.
+
+        What fills its best gear starts, unless that makes others late; else whoever must.
+        """
+        prices = self._prices
+        groups = all_groups(first, lines, prices)
+        full = [group for group in groups if group.rows >= prices[group.bucket].best]
+        others = [group for group in groups if group not in full]
+        if not others:
+            return first
+        start, forced = forced_start(others, prices)
+        for group in full:
+            one = prices[group.bucket]
+            if self._forecast.back_at(now, one.stages_s[one.best]) <= start:
+                return group
+        if full or now >= start:
+            return forced
+        self.ask_at = start
+        return None
 
     def _choice(self, now: float, rows: int, bucket: int) -> int:
         """What the policy says."""
@@ -219,7 +315,7 @@ class Composer:
             at += rows
         if split:
             self._turn = Turn.SMALL
-        elif self._turn is Turn.SMALL and self._waiting.large_tickets:
+        elif self._turn is not Turn.EITHER and self._waiting.large_tickets:
             self._turn = Turn.LARGE
         else:
             self._turn = Turn.EITHER

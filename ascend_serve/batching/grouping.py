@@ -9,12 +9,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from typing import NamedTuple
 
 from ascend_serve.batching.prices import Prices
-from ascend_serve.batching.waiting import Line
+from ascend_serve.batching.waiting import Line, earliest
 
 TINY_MS = 1e-9
 """Differences below it are rounding."""
+
+
+class Group(NamedTuple):
+    """Lines that are planned together.
+
+    Attributes:
+        head: the one that leads.
+        bucket: index of the shapes that they run with.
+        lines: all of them.
+        rows: rows of them that wait.
+    """
+
+    head: Line
+    bucket: int
+    lines: list[Line]
+    rows: int
+
+
+def group_of(head: Line, lines: list[Line], prices: Sequence[Prices]) -> Group:
+    """The group that a line leads, out of these lines; see `bucket_for`."""
+    bucket, joined = (0, lines) if len(prices) == 1 else bucket_for(head, lines, prices)
+    return Group(head, bucket, joined, sum([line.rows for line in joined]))
+
+
+def all_groups(first: Group, lines: list[Line], prices: Sequence[Prices]) -> list[Group]:
+    """A first group, and groups of all lines that are not in it, each led by the line whose head is due first."""
+    groups = [first]
+    rest = [line for line in lines if line not in first.lines]
+    while (head := earliest(rest)) is not None:
+        groups.append(group_of(head, rest, prices))
+        rest = [line for line in rest if line not in groups[-1].lines]
+    return groups
 
 
 def bucket_for(head: Line, lines: Sequence[Line], prices: Sequence[Prices]) -> tuple[int, list[Line]]:

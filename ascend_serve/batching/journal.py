@@ -8,7 +8,7 @@ A running batch is named by its slot, since a slot holds one at a time; a ticket
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ import orjson
 
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
+from ascend_serve.batching.fields import amount, buckets, count, finite, many, maybe, positive, switch, word
 from ascend_serve.batching.optimal import Solved
 from ascend_serve.batching.policy import POLICIES, policy_named
 from ascend_serve.errors import AscendServeError, ConfigError
@@ -206,21 +207,6 @@ class Journal(Protocol):
         ...
 
 
-class LineJournal:
-    """A journal that hands each event on as a line.
-
-    Args:
-        write: takes the bytes of a line with its end, such as the `write` of a binary file.
-    """
-
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-
-    def note(self, event: Event) -> None:
-        """Write one line."""
-        self._write(encode(event))
-
-
 def encode(event: Event) -> bytes:
     """The line of an event, with its end.
 
@@ -258,8 +244,8 @@ def decode(line: bytes | str) -> Event:
     if kind is Header and (schema := told.pop("schema", None)) != SCHEMA:
         raise ConfigError(f"the journal has schema {schema}; this program reads schema {SCHEMA}")
     try:
-        event: Event = kind(**{key: _READ.get(key, _as_is)(value) for key, value in told.items()})
-    except (TypeError, ValueError, KeyError, AscendServeError) as error:
+        event: Event = kind(**{key: _read(key, value) for key, value in told.items()})
+    except (TypeError, ValueError, AscendServeError) as error:
         raise ConfigError(f"not a right line of a journal: {_shown(line)}: {error}") from error
     return event
 
@@ -293,31 +279,79 @@ def _told_table(table: CostTable) -> dict[str, Any]:
     }
 
 
-def _read_table(told: Mapping[str, Any]) -> CostTable:
-    times = (tuple(map(float, told[key])) for key in ("ms", "copy_in_ms", "copy_out_ms"))
-    return CostTable(Gears.of(told["gears"]), *times)
+def _read(name: str, told: Any) -> Any:
+    read = _READ.get(name)
+    if read is None:
+        raise ValueError(f"no event has a field '{name}'")
+    try:
+        return read(told)
+    except (TypeError, ValueError, AscendServeError) as error:
+        raise ValueError(f"its {name}: {error}") from error
 
 
-def _read_piece(told: Iterable[Any]) -> tuple[int, int, int]:
-    ticket, start, rows = map(int, told)
+def _read_table(told: Any) -> CostTable:
+    gears, *stages = _of_names(told, ("gears", "ms", "copy_in_ms", "copy_out_ms"))
+    table = CostTable(Gears.of(many(positive)(gears)), *map(many(amount), stages))
+    if not all(table.ms):
+        raise ValueError("a gear that computes in 0 ms")
+    return table
+
+
+def _read_piece(told: Any) -> tuple[int, int, int]:
+    if not isinstance(told, list) or len(told) != len(_PIECE):
+        raise ValueError(f"{told!r} is no list of ticket, first row and rows")
+    ticket, start, rows = (read(one) for read, one in zip(_PIECE, told, strict=True))
     return ticket, start, rows
 
 
+def _read_stages(told: Any) -> Stages:
+    return Stages(*map(finite, _of_names(told, Stages._fields)))
+
+
+def _read_policy(told: Any) -> Told:
+    name, options, prepared = _of_names(told, Told._fields)
+    policy = Told(word(name), dict(_options(options)), switch(prepared))
+    policy._replace(prepared=False).policy(())
+    return policy
+
+
+def _options(told: Any) -> Mapping[str, Any]:
+    if not isinstance(told, dict):
+        raise ValueError(f"{told!r} are no options by name")
+    return told
+
+
+def _of_names(told: Any, names: Sequence[str]) -> list[Any]:
+    """The values of an object that has just these names."""
+    if not isinstance(told, dict) or set(told) != set(names):
+        raise ValueError(f"{told!r} has not just {', '.join(names)}")
+    return [told[name] for name in names]
+
+
+_PIECE = (count, count, positive)
 _READ: dict[str, Callable[[Any], Any]] = {
-    "at": float,
-    "deadline": lambda told: None if told is None else float(told),
-    "tables": lambda told: tuple(map(_read_table, told)),
-    "policy": lambda told: Told(**told),
-    "fits": lambda told: tuple(map(int, told)),
-    "tickets": lambda told: tuple(map(int, told)),
-    "pieces": lambda told: tuple(map(_read_piece, told)),
-    "stages": lambda told: None if told is None else Stages(**told),
+    "at": finite,
+    "bucket": count,
+    "deadline": maybe(finite),
+    "deferred": switch,
+    "fits": buckets,
+    "gear": positive,
+    "in_flight": maybe(positive),
+    "max_queued_rows": positive,
+    "pieces": many(_read_piece),
+    "policy": _read_policy,
+    "priority": maybe(positive),
+    "priority_levels": positive,
+    "reason": word,
+    "rows": positive,
+    "slot": count,
+    "slots": positive,
+    "stages": maybe(_read_stages),
+    "tables": many(_read_table),
+    "ticket": count,
+    "tickets": many(count),
 }
-"""How a field is read whose value is more than a number, a word or nothing; a name means one thing in all events."""
-
-
-def _as_is(value: Any) -> Any:
-    return value
+"""How each field is read; a name means one thing in all events."""
 
 
 def _shown(line: bytes | str) -> str:

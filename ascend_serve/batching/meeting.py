@@ -5,12 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf
 
+from ascend_serve.batching.grouping import Group
 from ascend_serve.batching.prices import Prices, StageSeconds
 from ascend_serve.batching.ticket import Ticket
 from ascend_serve.batching.waiting import Line
+from ascend_serve.errors import DeadlineUnmet
 
 WAKING_S = 0.001
 """How late a timer may ring: a batch that was deferred on purpose is not to miss its deadline by that."""
+
+
+def check_in_time(has_s: float, rows: int, line: Line, busy_s: float, ahead_s: float) -> None:
+    """Refuse a new ticket that cannot be back in time.
+
+    Args:
+        has_s: seconds to its deadline.
+        rows: how many rows it has.
+        line: where it would wait.
+        busy_s: seconds for which the device computes what was sealed.
+        ahead_s: seconds of what goes before it, at the best rate.
+
+    Raises:
+        DeadlineUnmet: it cannot.
+    """
+    own_s = line.least_s(rows)
+    # It may share a batch with those before it, and its copy in may overlap what runs.
+    need_s = max(own_s, busy_s + own_s - line.copy_in_s, busy_s + ahead_s + rows * line.row_ns / 1e9)
+    if need_s >= has_s:
+        raise DeadlineUnmet(
+            f"the deadline is {has_s * 1e3:.1f} ms away, but {need_s * 1e3:.1f} ms are needed: "
+            f"{busy_s * 1e3:.1f} for what runs, {ahead_s * 1e3:.1f} for what goes before it, at least "
+            f"{own_s * 1e3:.1f} for its own {rows} rows",
+            retry_after_s=busy_s + ahead_s,
+        )
 
 
 def late_in(taken: Sequence[Ticket], back_at: float) -> list[Ticket]:
@@ -66,13 +93,26 @@ def smaller_batch(
     return None
 
 
-def deferred_until(lines: Sequence[Line], rows: int, prices: Prices) -> float:
-    """When a batch of the `rows` rows of these lines must start although it is not full, in seconds.
+def forced_start(groups: Sequence[Group], prices: Sequence[Prices]) -> tuple[float, Group]:
+    """When an idle device must start, in seconds, lest a deadline passes; and the group that is the first to run.
 
-    Before it, one more row would still be in time, so to wait is free (facts: peers §4.3: the window opens when the
-    earliest deadline leaves time for one row more, and closes when it leaves time for these).
+    Before it, one more row in any of the groups would still be in time, so to wait is free (facts: peers §4.3: the
+    window opens when the earliest deadline leaves time for one row more, and closes when it leaves time for these).
+    Groups do not run together: each leaves time for those after it. It is infinite where nobody has a deadline.
+
+    Args:
+        groups: all that waits, at least one group; each is looked at as one batch.
+        prices: what the gears of each bucket cost.
     """
-    deadlines = [one.deadline for line in lines for _, _, one in line if one.deadline is not None]
-    cover = prices.gears.cover
-    takes_s = max(sum(prices.stages_s[cover(rows)]), sum(prices.stages_s[cover(rows + 1)]))
-    return min(deadlines, default=inf) - takes_s - WAKING_S
+    starts = []
+    for place, group in enumerate(groups):
+        gears, stages_s = prices[group.bucket].gears, prices[group.bucket].stages_s
+        rows = group.rows
+        takes_s = max(sum(stages_s[gears.cover(rows)]), sum(stages_s[gears.cover(rows + 1)]))
+        deadlines = [one.deadline for line in group.lines for _, _, one in line if one.deadline is not None]
+        starts.append((min(deadlines, default=inf) - takes_s - WAKING_S, place, takes_s))
+    starts.sort()
+    start = inf
+    for own, _, takes_s in reversed(starts):
+        start = min(own, start - takes_s)
+    return start, groups[starts[0][1]]

@@ -163,6 +163,9 @@ class Packer:
         used = self._used_bytes[slot]
         for place, (name, size, pads) in enumerate(self._inputs[bucket]):
             room = inputs[name] if self._batched else inputs[name][np.newaxis]
+            was = used[place]
+            # Before the first row is written: a pack that fails halfway leaves rows here, too.
+            used[place] = max(was, filled * size)
             for given, _, start, rows, at in parts:
                 source = given[name] if self._batched else given[name][np.newaxis]
                 if len(source) != rows:
@@ -172,10 +175,10 @@ class Packer:
                 else:
                     room[at : at + rows] = source
             end = gear * size
-            if (stale := min(used[place], end)) > filled * size:
+            if (stale := min(was, end)) > filled * size:
                 room[filled : -(-stale // size)] = 0
             # What lies behind this gear, where a larger one or another bucket was, is as it was.
-            used[place] = filled * size if used[place] <= end else used[place]
+            used[place] = filled * size if was <= end else was
 
     def unpack(self, bucket: int, parts: Sequence[Part], outputs: Tensors) -> None:
         """Copy the rows of `parts` out of `outputs`, a slot's pinned arrays, to the requests' own arrays."""

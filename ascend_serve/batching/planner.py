@@ -15,8 +15,10 @@ A ticket waits, runs, and ends exactly once:
 *When* is a batch sealed? As late as can be, for until then it may grow: when the device has nothing to do,
 or when what waits fills the best gear (most rows per millisecond). Such a batch gains nothing by waiting, and
 its copy in can overlap the run before it (DESIGN, decision 4). With `deferred`, and only while every ticket that
-waits has a deadline, an idle device waits until the earliest of these deadlines leaves no more time for the rows
-that wait and one more (Symphony's window, facts: peers §4.3).
+waits has a deadline, an idle device waits until these deadlines leave no more time for the rows that wait and one
+more (Symphony's window, facts: peers §4.3); shapes that do not run together leave each other time. A policy's WAIT
+ends then, too: an idle device lets no deadline pass that it was asked about in time. Once the planner drains, nothing
+waits for more.
 
 *Who* is in it? Tickets go by when they are due: at their deadline, or PATIENCE_S after their offer if that is
 earlier or they have none; and STEP_S later for each level of priority below the first. So of tickets that come
@@ -24,10 +26,12 @@ together the more urgent level goes first, and once a ticket has waited for PATI
 nobody who comes later goes before it. Nobody overtakes within a batch. A ticket is kept whole if it fits a gear. A
 larger one is split, and takes turns: after a batch with rows of such a ticket the small ones that wait go first and
 large ones get the room they leave; if there was none, the first large one leads the batch after. So large tickets
-hold up small ones for one batch at a time, and are never starved by them.
+hold up small ones for one batch at a time, and are never starved by them. Until it is past due, a large ticket takes
+no turn before a more urgent level, and leads no batch that makes a small one late which must start before it.
 
 *With which shapes?* The head of the order decides, among the buckets that it fits (`grouping`). Padding that is left
-is filled from other lines that fit, which costs nothing.
+is filled from other lines that fit, which costs nothing. While the device is busy, a batch of other shapes that fills
+its best gear may go before the head, unless the head is late then; nobody is passed like that twice.
 
 *At which gear?* The policy says, given what waits (DESIGN, decision 5). A deadline that the gear would break makes the
 planner step down (`meeting`); tickets that cannot be met at all are dropped before they cost device time.
@@ -44,13 +48,13 @@ from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.composing import Composer
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.forecast import Forecast
+from ascend_serve.batching.meeting import check_in_time
 from ascend_serve.batching.prices import Prices
 from ascend_serve.batching.rates import RateMeter
 from ascend_serve.batching.ticket import Batch, Piece, Ticket, TicketState, batch_rules
-from ascend_serve.batching.waiting import Line, Waiting
+from ascend_serve.batching.waiting import Waiting
 from ascend_serve.errors import (
     ConfigError,
-    DeadlineUnmet,
     Draining,
     QueueFull,
     RequestError,
@@ -118,6 +122,7 @@ class Planner:
         self._tune(tables, policy)
         self._running: dict[int, Batch] = {}
         self._free_slots = list(reversed(range(slots)))
+        self._planned_at = -inf
         self._expired: list[Ticket] = []
         self._offers = 0
         self._draining = False
@@ -174,7 +179,8 @@ class Planner:
             free_at = self._forecast.compute_until
             all_s = (waiting.work_ns + rows * line.row_ns) / 1e9
             if (free_at if free_at > now else now) + all_s >= latest:
-                self._admit(now, rows, line, deadline, due)
+                busy_s = max(0.0, free_at - now)
+                check_in_time(deadline - now, rows, line, busy_s, waiting.ahead_ns(now, due) / 1e9)
         ticket = Ticket(self._offers, rows, now, deadline, line.fits, level, line.large, due, latest)
         self._offers += 1
         self._rate.arrived(now, rows)
@@ -244,11 +250,12 @@ class Planner:
 
         Call it until it answers None: more than one batch may be ready.
         """
+        self._planned_at = now
         self._expire(now)
         if not self._waiting.tickets or len(self._running) >= self._most_running:
             self._composer.ask_at = inf
             return None
-        composed = self._composer.compose(now, busy=bool(self._running))
+        composed = self._composer.compose(now, busy=bool(self._running), draining=self._draining)
         if composed is None:
             return None
         bucket, pieces = composed
@@ -273,9 +280,9 @@ class Planner:
     def next_wakeup(self) -> float | None:
         """When to ask again though no event comes, in seconds; None if there is no need.
 
-        It is when the next ticket expires, or when a decision to wait ends.
+        It is when the next ticket expires, or when a decision to wait ends; where that is far away, it may be earlier.
         """
-        wakeup = min(self._waiting.next_latest(), self._composer.ask_at)
+        wakeup = min(self._waiting.next_latest(self._planned_at), self._composer.ask_at)
         return None if wakeup == inf else wakeup
 
     # --- what can be seen from outside ----------------------------------------------------------
@@ -343,26 +350,6 @@ class Planner:
             f"{self._waiting.rows} rows wait; {rows} more would pass max_queued_rows {self._max_queued_rows}",
             retry_after_s=clear_ns / 1e9,
         )
-
-    def _admit(self, now: float, rows: int, line: Line, deadline: float, due: float) -> None:
-        """Look closely whether a ticket of `rows` rows can be back by its deadline.
-
-        Raises:
-            DeadlineUnmet: it cannot.
-        """
-        has_s = deadline - now
-        own_s = line.least_s(rows)
-        busy_s = max(0.0, self._forecast.compute_until - now)
-        ahead_s = self._waiting.ahead_ns(now, due) / 1e9
-        # It may share a batch with those before it, and its copy in may overlap what runs.
-        need_s = max(own_s, busy_s + own_s - line.copy_in_s, busy_s + ahead_s + rows * line.row_ns / 1e9)
-        if need_s >= has_s:
-            raise DeadlineUnmet(
-                f"the deadline is {has_s * 1e3:.1f} ms away, but {need_s * 1e3:.1f} ms are needed: "
-                f"{busy_s * 1e3:.1f} for what runs, {ahead_s * 1e3:.1f} for what goes before it, at least "
-                f"{own_s * 1e3:.1f} for its own {rows} rows",
-                retry_after_s=busy_s + ahead_s,
-            )
 
     # --- ends -----------------------------------------------------------------------------------
 

@@ -50,10 +50,12 @@ class Prices:
         self._clear_ms = [0.0]
 
     def least_s(self, rows: int) -> float:
-        """Seconds in which `rows` rows can be run at the quickest, with nothing beside them."""
-        if rows > self.gears.largest:
-            return rows * self.row_ns / 1e9
+        """Seconds in which `rows` rows, at most those of the largest gear, are back at the quickest in one batch."""
         return self._least_s[bisect_left(self.gears.sizes, rows)]
+
+    def least_split_s(self, rows: int) -> float:
+        """Likewise if they may be split; never less for more rows, so that what is left of them has no less time."""
+        return max(self._least_s[0], self.clear_ms(rows) / 1e3)
 
     def clear_ms(self, rows: int) -> float:
         """The least device milliseconds that clear `rows` rows: C(n) = min over g of t(g) + C(n - g).

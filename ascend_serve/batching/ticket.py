@@ -35,6 +35,7 @@ class Ticket:
         latest: when its first row must start, in seconds, so that the deadline is met at the quickest.
         bucket: the bucket that it runs in; None until its first row is sealed.
         state: where it is.
+        passed: whether a batch of other shapes went before it, although it was the first of all.
         sealed_rows: rows that are in a batch, from row 0 on.
         landed_rows: rows of batches that came back without an error.
         reason: why it EXPIRED, in words; empty unless it did.
@@ -51,6 +52,7 @@ class Ticket:
     latest: float = inf
     bucket: int | None = None
     state: TicketState = TicketState.WAITING
+    passed: bool = False
     sealed_rows: int = 0
     landed_rows: int = 0
     reason: str = ""

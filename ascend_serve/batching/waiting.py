@@ -24,6 +24,12 @@ from ascend_serve.batching.ticket import Ticket, TicketState
 STALE = 64
 """Entries of tickets long gone that may pile up, beyond one for each that waits, before they are swept out."""
 
+ROUNDING_S = 1e-6
+"""What rounding may make of a time that was added up."""
+
+CLOSE_S = 0.05
+"""How near a time by which a ticket must start has to be, to be looked at closely."""
+
 _WAITING = TicketState.WAITING
 
 
@@ -68,9 +74,9 @@ class Line(Ordered):
 
     def least_s(self, rows: int) -> float:
         """Seconds that a ticket of `rows` rows takes where it is the quickest."""
-        least_s = min(one.least_s(rows) for one in self._prices)
-        if rows <= self.most_rows:
-            self.known_s[rows] = least_s
+        if self.large:
+            return min(one.least_split_s(rows) for one in self._prices)
+        least_s = self.known_s[rows] = min(one.least_s(rows) for one in self._prices)
         return least_s
 
 
@@ -178,7 +184,8 @@ class Waiting:
             by: nobody whose deadline is before this.
         """
         taken: list[Ticket] = []
-        while room and (line := lines[0] if len(lines) == 1 else _earliest(lines)) is not None:
+        alone, stale = len(lines) == 1, self._stale
+        while room and (line := lines[0] if alone else earliest(lines)) is not None:
             some: list[Ticket] = []
             heap = line.heap
             before = room
@@ -190,15 +197,15 @@ class Waiting:
                 if ticket.deadline is not None and ticket.deadline < by:
                     break
                 heappop(heap)
-                if self._stale:
+                if stale:
                     line.settle()
                 room -= rows
                 some.append(ticket)
-                if len(lines) > 1:
+                if not alone:
                     break
             self._forget(some, before - room, line)
             taken += some
-            if len(lines) == 1 or not some:
+            if alone or not some:
                 break
         return taken
 
@@ -214,7 +221,7 @@ class Waiting:
             by: nobody whose deadline is before this.
         """
         taken: list[Ticket] = []
-        while room > 0 and (line := _earliest(lines)) is not None:
+        while room > 0 and (line := earliest(lines)) is not None:
             ticket = line.head
             if ticket.offered_at > until or (ticket.deadline is not None and ticket.deadline < by):
                 break
@@ -259,7 +266,7 @@ class Waiting:
             lines = self.lines()
         else:
             lines = list((self.small if turn is Turn.SMALL else self._large).values())
-        line = _earliest(lines)
+        line = earliest(lines)
         if line is None:
             raise ValueError("nothing waits")
         return line
@@ -285,12 +292,19 @@ class Waiting:
 
     # --- who must start by when -----------------------------------------------------------------
 
-    def next_latest(self) -> float:
-        """The earliest time by which a ticket must start, in seconds; infinite if none must."""
+    def next_latest(self, now: float) -> float:
+        """The earliest time by which a ticket must start, in seconds; infinite if none must.
+
+        More than CLOSE_S after `now` it may be too early: it is that of a ticket that waits no more. To look closely
+        costs as much as the rest of the queue, and most tickets run long before.
+        """
+        if not self.with_deadline:
+            return inf
         alarms = self._alarms.heap
+        close = now + CLOSE_S
         while alarms:
             at, number, ticket = alarms[0]
-            if ticket.state is _WAITING and ticket.latest == at:
+            if at > close or (ticket.state is _WAITING and ticket.latest == at):
                 return at
             heappop(alarms)
             if (
@@ -301,7 +315,19 @@ class Waiting:
 
     def next_too_late(self, now: float) -> Ticket | None:
         """A ticket that should have started by `now`, or None."""
-        return self._alarms.heap[0][2] if self.next_latest() <= now else None
+        alarms = self._alarms.heap
+        if not alarms or alarms[0][0] > now or self.next_latest(now) > now:
+            return None
+        return alarms[0][2]
+
+    def small_latest(self, by: float) -> float:
+        """The earliest time before `by` at which a ticket that is not large must start; infinite if none must.
+
+        O(1) while nobody must start before `by`, else O(n).
+        """
+        if self.next_latest(by) >= by:
+            return inf
+        return min((one.latest for at, _, one in self._alarms if at < by and not one.large), default=inf)
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -361,7 +387,7 @@ class Waiting:
             "every deadline has its alarm": {one for one in tickets if one.deadline is not None}
             <= {ticket for at, _, ticket in self._alarms if at <= ticket.latest},
             "nobody is due later than the horizon": all(
-                one.due <= one.offered_at + self._horizon_s for one in tickets
+                one.due <= one.offered_at + self._horizon_s + ROUNDING_S for one in tickets
             ),
             "the work that waits is counted right": self.work_ns
             == sum(one.rows * self.small[one.fits].row_ns for one in tickets if not one.large)
@@ -369,7 +395,7 @@ class Waiting:
         }
 
 
-def _earliest(lines: Iterable[Line]) -> Line | None:
+def earliest(lines: Iterable[Line]) -> Line | None:
     """The line whose head is due first, or None if all are empty."""
     earliest = first = None
     for line in lines:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
@@ -159,6 +160,7 @@ def command(
     --trace. The gears are judged with the first policy. The exit status is 1 when nothing that was tried is good
     enough; up to 256 NPUs are.
     """
+    _refuse_idle_options(slo_ms, candidates, trace)
     table = read_costs(costs, bucket)
     arrivals = read_load(rate, changing, trace, seconds=seconds, seed=seed)
     question = _Question(arrivals, Settings(slots=slots, overhead_ms=overhead_ms), devices, slo_ms, good)
@@ -185,6 +187,32 @@ def command(
         most = f"{devices}" if devices else f"any number up to {MOST_DEVICES}"
         click.echo(f"not good enough with {most} NPUs: not {good:.2%} within {slo_ms} ms", err=True)
         raise SystemExit(1)
+
+
+def _refuse_idle_options(slo_ms: float | None, candidates: Gears | None, trace: Path | None) -> None:
+    """Refuse what was said and would change nothing.
+
+    Raises:
+        click.UsageError: the option, what it belongs to, and the way out.
+    """
+    context = click.get_current_context()
+
+    def said(name: str) -> bool:
+        return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+    if slo_ms is None and said("good"):
+        raise click.UsageError(
+            "--good is the share of answers within --slo-ms: give that too, or leave it out"
+        )
+    if candidates is None and said("at_most"):
+        raise click.UsageError(
+            "--at-most bounds the gears taken out of --gears-from: give that too, or leave it out"
+        )
+    for name in ("seconds", "seed"):
+        if trace is not None and said(name):
+            raise click.UsageError(
+                f"--{name} is for a load that is made up, and --trace gives one as it was: leave one of them out"
+            )
 
 
 def _advice(question: _Question, fit: Fit, at_most: int, one: Policy, devices: int) -> dict[str, Any]:

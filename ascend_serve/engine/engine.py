@@ -65,6 +65,10 @@ FLUSH_S = 0.25
 """Seconds between two flushes of the recorder."""
 
 
+LOOK_AGAIN_S = 0.005
+"""How late at most a caller is told that the deadline has passed, while a planner waits for another model's batch."""
+
+
 class Engine:
     """Serves one model from one lane. Made and used on one running event loop.
 
@@ -229,6 +233,7 @@ class Engine:
         self._planner.drain()
         if self._journal is not None:
             self._journal.note(Drained(self._clock()))
+        self.pump()  # what was held back for more to come has nothing left to wait for
         await self._idle.wait()
         self._recorder.flush(0)
 
@@ -240,10 +245,10 @@ class Engine:
         """
         if self._fault is None:
             self._fault = error
-            if self._journal is not None:
-                self._journal.note(FailedAll(self._clock()))
             for ticket in self._planner.fail_all():
                 self._end(ticket, Outcome.FAILED, copy_of(error))
+            if self._journal is not None:
+                self._journal.note(FailedAll(self._clock()))
 
     def state(self) -> EngineState:
         """What waits and what runs, now."""
@@ -296,20 +301,17 @@ class Engine:
         if not self._planner.queued_rows:
             return None
         now = self._clock()
-        batch = self._planner.plan(now)
-        expected_ms = None if batch is None else self._launch(batch)
-        # At the time of the decision, since it may have dropped tickets; and here, for the share asks also when another
-        # model's batch came back, and nobody else looks after this one then.
-        self._settle(now)
-        return expected_ms
+        try:
+            batch = self._planner.plan(now)
+            return None if batch is None else self._launch(batch)
+        finally:
+            # At the time of the decision, since it may have dropped tickets; and here, for the share asks also when
+            # another model's batch came back, and nobody else looks after this one then. Deadlines hold even for
+            # tickets that a policy cannot decide about.
+            self._settle(now)
 
     def _launch(self, batch: Batch) -> float:
         """Hand a sealed batch to the lane; the milliseconds of the device that it needs."""
-        if self._journal is not None:
-            pieces = tuple((ticket.number, start, rows) for ticket, start, rows, _ in batch.pieces)
-            self._journal.note(
-                Sealed(batch.sealed_at, batch.slot, batch.bucket, batch.gear, batch.rows, pieces)
-            )
         expected_ms = self._tables[batch.bucket].pace_ms_of(batch.gear)
 
         def done(error: BaseException | None, stages: Stages | None) -> None:
@@ -318,6 +320,11 @@ class Engine:
                 self._loop.call_soon_threadsafe(self._landed, batch, expected_ms, error, stages)
 
         try:
+            if self._journal is not None:
+                pieces = tuple((ticket.number, start, rows) for ticket, start, rows, _ in batch.pieces)
+                self._journal.note(
+                    Sealed(batch.sealed_at, batch.slot, batch.bucket, batch.gear, batch.rows, pieces)
+                )
             parts = self._parts(batch)
             self._runner.launch(
                 batch.slot,
@@ -354,27 +361,40 @@ class Engine:
         share.landed(self._member, expected_ms, None if stages is None else max(stages))
         device_ms = (now - max(batch.sealed_at, share.last_landing)) * 1e3
         share.last_landing = now
-        if error is not None:
-            self._landed_ill(batch, named(error, batch), now)
-        else:
-            if self._journal is not None:
-                self._journal.note(Landed(now, batch.slot, stages))
-            ended = self._planner.finished(batch)
-            self.pump()
+        try:
+            if error is not None:
+                self._landed_ill(batch, named(error, batch), now)
+            else:
+                self._landed_well(batch, now, stages)
+        finally:
+            self._recorder.batch_ended(batch.gear, device_ms)
+
+    def _landed_well(self, batch: Batch, now: float, stages: Stages | None) -> None:
+        """Take back a batch that has its results."""
+        ended = self._planner.finished(batch)
+        try:
+            try:
+                if self._journal is not None:
+                    self._journal.note(Landed(now, batch.slot, stages))
+            finally:
+                self.pump()
+        finally:
+            # Whatever becomes of the next batch, these are done.
             self._end_done(ended, now)
             if stages is not None:
                 self._solver.update(batch.bucket, batch.gear, stages)
-        self._recorder.batch_ended(batch.gear, device_ms)
 
     def _landed_ill(self, batch: Batch, error: AscendServeError, now: float) -> None:
         """Take back a batch that failed."""
-        if self._journal is not None:
-            self._journal.note(Failed(now, batch.slot))
         for ticket in self._planner.failed(batch):
             self._end(ticket, Outcome.FAILED, copy_of(error))
-        if isinstance(error, AclDeviceFault | LaneStalled):
-            self.fail(error)
-        self.pump()
+        try:
+            if self._journal is not None:
+                self._journal.note(Failed(now, batch.slot))
+        finally:
+            if isinstance(error, AclDeviceFault | LaneStalled):
+                self.fail(error)
+            self.pump()
 
     # --- ends -----------------------------------------------------------------------------------
 
@@ -400,10 +420,10 @@ class Engine:
         request = self._requests.pop(ticket)
         if not self._requests:
             self._idle.set()
-        waited_ms = (self._clock() - ticket.offered_at) * 1e3
-        self._recorder.requests_ended(outcome, ticket.rows, [waited_ms])
         if not request.result.done():
             request.result.set_exception(error)
+        waited_ms = (self._clock() - ticket.offered_at) * 1e3
+        self._recorder.requests_ended(outcome, ticket.rows, [waited_ms])
 
     def _settle(self, now: float) -> None:
         """End what has expired, and have `pump` called when the planner wants to be asked again."""
@@ -416,8 +436,9 @@ class Engine:
                 self._end(ticket, Outcome.EXPIRED, expiry_of(ticket, now))
         wakeup = self._planner.next_wakeup()
         if wakeup is not None and wakeup <= now and self._share.full:
-            # It wants to be asked whether to start a batch, which can only be answered when one comes back.
-            wakeup = None
+            # It wants to be asked whether to start a batch, which can only be answered when one comes back. But behind
+            # that may stand a deadline, and the batch may be another model's and long.
+            wakeup = now + LOOK_AGAIN_S
         if self._alarm is not None:
             if wakeup is not None and self._alarm_at <= wakeup:
                 return

@@ -22,13 +22,14 @@ bound to the device: see `lane.py`, which is that thread.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
 
-from ascend_serve.errors import ConfigError
+from ascend_serve.errors import AclResourceError, ConfigError
 from ascend_serve.runtime import budget, signature
 from ascend_serve.runtime.device import Device
 from ascend_serve.runtime.gears import Key, keys
@@ -40,6 +41,11 @@ from ascend_serve.runtime.streams import Streams
 from ascend_serve.runtime.wiring import Way, Wiring
 from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.timing import GearTimes, Stages, Timing
+
+_log = logging.getLogger(__name__)
+
+_LEFT_FREE = 0.1
+"""Share of the free device memory that slots beyond the first do not take: the runtime and neighbours need some."""
 
 _HOST_REPEATS = 3
 """How often warm-up copies a slot's arrays to see what packing takes; the best counts."""
@@ -252,7 +258,7 @@ class Session:
         times = {key: self._measured(key) for key in keys(self.spec)}
         if self._chooses_slots:
             begin = len(self.slots)
-            self._add_slots(max(0, min(self._slots_for(times) - begin, self._slots_that_fit())))
+            self._add_more(min(self._slots_for(times) - begin, self._slots_that_fit()))
             for slot in self.slots[begin:]:
                 self._warm(slot)
         return times
@@ -321,8 +327,27 @@ class Session:
         return into, out_of
 
     def _slots_that_fit(self) -> int:
+        """Slots for which there is device memory, with some of it left to others."""
         each = sum(tensor.size for tensor in (*self._model.inputs, *self._model.outputs))
-        return self.device.memory().free_bytes // each
+        return int(self.device.memory().free_bytes * (1 - _LEFT_FREE)) // each
+
+    def _add_more(self, count: int) -> None:
+        """Make further slots, as many of `count` as there is memory for.
+
+        Nobody can be asked how much page-locked memory there is, so a refusal is the answer; the slots that stand
+        already serve.
+        """
+        try:
+            for _ in range(count):
+                self._add_slots(1)
+        except AclResourceError as error:
+            _log.warning(
+                "'%s' has %d slots instead of %d: %s",
+                self.spec.name,
+                len(self.slots),
+                len(self.slots) + count,
+                error,
+            )
 
     def bind(self) -> None:
         """Let the calling thread use this session too."""

@@ -94,8 +94,10 @@ def _bind(args: AppConfig, served: Served) -> serve.Application:
         logging_config=SERVE_LOGGING,
         **options,
     )(AscendModel)
-    # Replicas get the settings themselves, not `Args`: what Serve makes of a fault is the builder's business.
-    app: serve.Application = deployment.bind(AppConfig.model_validate(args.model_dump()), served)
+    # Replicas get the settings themselves, not `Args`: what Serve makes of a fault is the builder's business. Without
+    # defaults, because what the user said is judged otherwise than what was left out.
+    config = AppConfig.model_validate(args.model_dump(exclude_unset=True))
+    app: serve.Application = deployment.bind(config, served)
     return app
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ascend_serve.batching.policy import Policy, policy_named
 from ascend_serve.errors import ConfigError
+from ascend_serve.runtime.measuring import LEAST_SLOTS
 from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.padding import PaddedLength
 from ascend_serve.spec.soc import resolve_soc
@@ -33,21 +34,24 @@ class BatchingConfig(_Closed):
         policy: `optimal` runs the gear that keeps the mean latency least at the present load; `pad_up`, `step_down`,
             `min_cost`, `fixed_wait` and `fixed` are there to be compared with it (see batching/policy.py).
         objective: what `optimal` minimises: the `mean` latency, or the `tail` beyond `slo_ms`.
-        tail_weight: how much more a request costs `optimal` once it has waited longer than `slo_ms`.
+        tail_weight: how much more a request costs `optimal` once it has waited longer than `slo_ms`, for the objective
+            `tail`.
         slo_ms: milliseconds within which a request is to be answered, for the objective `tail`.
         may_wait: lets `optimal` leave the device idle for a fuller batch.
         wait_ms: milliseconds after which `fixed_wait` closes a batch that is not full.
         max_batch_size: rows at which `fixed_wait` closes a batch; default the largest gear.
         gear: the gear of `fixed`; default the largest.
         slots: preallocated rooms for a batch; two or more let the next batch be packed and copied while one runs.
-            Default: as many as the measured stages need to keep the device busy.
+            Default: as many as the measured stages need to keep the device busy; with an `in_flight` above 2 exactly
+            that many.
         in_flight: batches that may be on the device at once; default one in each slot, which is also the most. 1 never
             sets a gear while another batch of the model runs (see runtime/QUIRKS.md).
         max_queued_rows: rows that may wait in a replica before it answers 429; default four times the most rows of
             one request.
         priority_levels: levels that requests may name, 1 the most urgent; nothing starves.
         default_deadline_ms: milliseconds after which the answer to a request that names no deadline is of no use.
-        deferred: keeps a batch open for as long as its deadlines allow, which saves device time at low load.
+        deferred: keeps a batch open for as long as its deadlines allow, which saves device time at low load; not with
+            `fixed_wait`, whose batches close by its own timer.
         padded: axes of requests that may be padded up to a compiled size and are cut off again.
         journal: file to which each replica appends what happened, for `ascend-serve replay`; the replica's id is put
             before its suffix.
@@ -81,8 +85,24 @@ class BatchingConfig(_Closed):
                 raise ValueError(
                     f"{option} belongs to the policy '{policy}'; '{self.policy}' does not take it"
                 )
+        if self.tail_weight is not None and self.objective != "tail":
+            raise ValueError(
+                "tail_weight means nothing to objective 'mean': give objective 'tail' with slo_ms, or leave it out"
+            )
+        if self.deferred and self.policy == "fixed_wait":
+            raise ValueError(
+                "deferred means nothing to the policy 'fixed_wait', which closes batches by wait_ms and "
+                "max_batch_size: leave it out, or take another policy"
+            )
         self.chosen_policy()
         return self
+
+    @property
+    def opening_slots(self) -> int | None:
+        """Slots that a session opens with, never fewer than `in_flight`; None has them chosen from measured times."""
+        if self.slots is None and self.in_flight is not None and self.in_flight > LEAST_SLOTS:
+            return self.in_flight
+        return self.slots
 
     @property
     def default_deadline_s(self) -> float | None:
@@ -206,6 +226,11 @@ class AppConfig(_Closed):
             )
         if self.om is not None and self.targets:
             raise ValueError("targets belong to a recipe; a ready-made 'om' is compiled already")
+        for key in ("compile", "retry_failed", "store"):
+            if self.om is not None and key in self.model_fields_set and getattr(self, key) is not None:
+                raise ValueError(
+                    f"{key} belongs to a recipe; a ready-made 'om' is neither compiled nor looked up: leave it out"
+                )
         if self.batched is not None and self.om is None:
             raise ValueError(
                 "batched belongs to a ready-made 'om'; a recipe says it by -1 at axis 0 of its inputs"

@@ -14,7 +14,6 @@ import gc
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from ray import serve
 
 from ascend_serve.dataplane import DataPlane
 from ascend_serve.engine import Engine
-from ascend_serve.errors import ConfigError, LaneStalled
+from ascend_serve.errors import ConfigError
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.runtime.lane import SWITCH_INTERVAL_S, Lane, LaneReport
+from ascend_serve.serving.closing import give_back
 from ascend_serve.serving.config import AppConfig
 from ascend_serve.serving.front import Tensors, batched_hand, through
 from ascend_serve.serving.grpc import GrpcDoors
@@ -36,9 +36,6 @@ from ascend_serve.serving.journal import FileJournal
 from ascend_serve.serving.log import logger
 from ascend_serve.serving.opening import Opening, Served
 from ascend_serve.serving.recorder import ServeRecorder
-
-CLOSE_TIMEOUT_S = 10.0
-"""Bound on giving the device back; below Serve's `graceful_shutdown_timeout_s` of 20 s, past which it kills."""
 
 GC_THRESHOLDS = (20_000, 50, 50)
 """For `gc.set_threshold`. With Python's own (700, 10, 10) a busy replica looked for cycles several times a batch and
@@ -61,7 +58,7 @@ class AscendModel(GrpcDoors):
         _require_one_npu()
         self._config = config
         self._limits = Limits(max_body_bytes=config.limits.max_body_bytes)
-        self._opening = Opening(served, slots=config.batching.slots)
+        self._opening = Opening(served, slots=config.batching.opening_slots)
         self._lane = Lane(self._opening.sessions, name=f"ascend-lane-{served.name}")
         # The replica's process is ours: a lane thread has to get the GIL from a loop that computes.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -180,19 +177,9 @@ class AscendModel(GrpcDoors):
         # kill the driver reclaims what the process held.
         if hasattr(self, "_keeping"):
             self._keeping.cancel()
-        if hasattr(self, "_engine"):
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._engine.drain(), CLOSE_TIMEOUT_S / 2)
-            await asyncio.to_thread(self._opening.keep, self._engine.times())
-        if (journal := getattr(self, "_journal", None)) is not None:
-            await journal.close()
         if hasattr(self, "_lane"):
-            try:
-                await asyncio.to_thread(self._lane.close, CLOSE_TIMEOUT_S / 2)
-            except LaneStalled:
-                logger.exception(
-                    "the device did not come back in time; its memory is reclaimed when this process ends"
-                )
+            engine, journal = getattr(self, "_engine", None), getattr(self, "_journal", None)
+            await give_back(self._lane, self._opening, engine, journal)
 
 
 def _own(journal: Path) -> Path:

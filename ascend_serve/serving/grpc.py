@@ -17,7 +17,8 @@ name under `application`.
 *Deadlines.* Serve hides the client's gRPC deadline from the deployment (`RayServegRPCContext` has no
 `time_remaining`, and gRPC keeps `grpc-timeout` out of the metadata). What it does is cancel the call when that
 deadline passes, so a request that still waits then never runs. One that is to be ordered by its deadline, and refused
-at once if that cannot be met, names it: in the protocol's parameter `timeout`, or in the metadata `DEADLINE_KEY`.
+at once if that cannot be met, names it: in the protocol's parameter `timeout`, or in the metadata
+`DEADLINE_NAME`.
 
 *Failures* are answered with the code that the exception names and its words as details. They are returned and not
 raised, because Serve logs a traceback for every exception, and overload refuses thousands. So they are in our metrics,
@@ -39,19 +40,15 @@ from typing import Any, Protocol, TypeVar
 import grpc  # type: ignore[import-untyped]  # ships no types
 
 from ascend_serve.dataplane import DataPlane
-from ascend_serve.errors import AscendServeError, MalformedRequest, Refusal
+from ascend_serve.errors import AscendServeError, Refusal
 from ascend_serve.protocol import grpc_codec
 from ascend_serve.protocol.limits import Limits
-from ascend_serve.protocol.show import show
-from ascend_serve.serving.http import DEADLINE_HEADER
+from ascend_serve.serving.deadlines import DEADLINE_NAME, deadline_s
 
 logger = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
 RPCS = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
-
-DEADLINE_KEY = DEADLINE_HEADER.decode()
-"""Metadata with the milliseconds within which the answer is of use: what the HTTP door reads as a header."""
 
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 """Trailing metadata by which a server tells gRPC's own retries when to come again (gRPC proposal A6)."""
@@ -159,9 +156,9 @@ class GrpcDoors:
     @_door
     async def ModelInfer(self, request: bytes, grpc_context: GrpcContext) -> bytes:
         """Inference."""
-        deadline_s = _deadline_s(grpc_context)
+        deadline = _deadline_s(grpc_context)
         inference = grpc_codec.decode_infer(request, self._limits)
-        return grpc_codec.encode_infer(await self._plane.infer(inference, deadline_s=deadline_s))
+        return grpc_codec.encode_infer(await self._plane.infer(inference, deadline_s=deadline))
 
 
 def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> None:
@@ -184,18 +181,10 @@ def add_GRPCInferenceServiceServicer_to_server(servicer: Any, server: Any) -> No
 
 
 def _deadline_s(context: GrpcContext) -> float | None:
-    """Seconds that the metadata leave for the answer; None if they say nothing.
-
-    Raises:
-        MalformedRequest: no whole number of milliseconds.
-    """
+    """Seconds that the metadata leave for the answer; None if they say nothing."""
     for key, value in context.invocation_metadata():
-        if key == DEADLINE_KEY:
-            if not (value.isascii() and value.isdigit() and len(value) <= 12):
-                raise MalformedRequest(
-                    f"metadata {DEADLINE_KEY} is {show(value)}, but must be a whole number of milliseconds"
-                )
-            return int(value) / 1e3
+        if key == DEADLINE_NAME:
+            return deadline_s(value, "metadata")
     return None
 
 

@@ -31,14 +31,12 @@ from ascend_serve.protocol.http_heads import Fields, RequestReader, ResponseWrit
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.show import show
 from ascend_serve.serving.asgi import ASGIApp, Message, Receive, Scope, Send
+from ascend_serve.serving.deadlines import DEADLINE_NAME, deadline_s
 from ascend_serve.serving.leaving import ClientLeft, Leaving
 
 logger = logging.getLogger(__name__)
 
-DEADLINE_HEADER = b"x-envoy-expected-rq-timeout-ms"
-"""Milliseconds within which the answer is of use. Envoy sets it so that the server behind it can decide by the time
-that is left, for example to give up early (Envoy's router filter); any client may."""
-
+_DEADLINE_HEADER = DEADLINE_NAME.encode()
 _WITHOUT_BODY = ("GET", "HEAD")
 _MOST_PATHS = 64
 """Paths whose door is remembered."""
@@ -150,10 +148,11 @@ class _HttpApp:
                 f"content-encoding {show(encoding.decode('latin-1'))} is not taken: send the body as it is",
             )
         header_length = http_codec.parse_header_length(headers.get(http_codec.HEADER_LENGTH))
-        deadline_s = _deadline_s(headers.get(DEADLINE_HEADER))
+        sent = headers.get(_DEADLINE_HEADER)
+        deadline = None if sent is None else deadline_s(sent.decode("latin-1"), "header")
         request = self._reader.read(body, header_length, model_name=door.model, model_version=door.version)
         http_codec.check_json_outputs(request, self._plane.spec.outputs)
-        response = await self._leaving.unless(receive, self._plane.infer(request, deadline_s=deadline_s))
+        response = await self._leaving.unless(receive, self._plane.infer(request, deadline_s=deadline))
         return _Answer(200, *self._writer.write(response, request))
 
     def _door(self, scope: Scope) -> _Door:
@@ -200,22 +199,6 @@ def _not_allowed(method: str, allowed: str) -> _HttpError:
     return _HttpError(
         405, f"{show(method)} is not for this path; use {allowed}", [(b"allow", allowed.encode())]
     )
-
-
-def _deadline_s(value: bytes | None) -> float | None:
-    """Seconds from now of the deadline that the header names.
-
-    Raises:
-        MalformedRequest: it is no whole number of milliseconds.
-    """
-    if value is None:
-        return None
-    if not value.isdigit() or len(value) > 12:
-        raise MalformedRequest(
-            f"header {DEADLINE_HEADER.decode()} is {show(value.decode('latin-1'))}, but must be a whole number of "
-            "milliseconds"
-        )
-    return int(value) / 1e3
 
 
 def _state(body: dict[str, Any], good: bool) -> _Answer:

@@ -82,6 +82,8 @@ class Leaving:
         if message.cancelled():
             return  # the request had its answer
         # A `receive` that raises is a connection that cannot be used any more.
-        if message.exception() is not None or message.result()["type"] == "http.disconnect":
+        left = message.exception() is not None or message.result()["type"] == "http.disconnect"
+        # The answer may have come in the same turn of the loop: then the task does something else by now.
+        if left and self._listening.get(task) is message:
             self._left.add(task)
             task.cancel()

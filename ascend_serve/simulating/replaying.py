@@ -55,7 +55,8 @@ class Recording:
         """The recording in the lines of a journal.
 
         Raises:
-            ConfigError: a line is wrong, the first is no header, or nothing follows it.
+            ConfigError: a line is wrong, the first is no header, nothing follows it, or an event is about what none
+                before tells of, so that this is no whole journal of one planner.
         """
         events = tuple(decode_all(lines))
         if not events or not isinstance(events[0], Header):
@@ -67,7 +68,15 @@ class Recording:
             raise ConfigError(
                 "the journal has a second header: two were written to one file; give one of them"
             )
-        return cls(events[0], happened)
+        recording = cls(events[0], happened)
+        recording._check()
+        return recording
+
+    def _check(self) -> None:
+        told = _SoFar(self.header)
+        for number, event in enumerate(self.events, start=2):
+            if (fault := told.fault(event)) is not None:
+                raise ConfigError(f"line {number} of the journal, {type(event).__name__.lower()}: {fault}")
 
     @property
     def tables(self) -> tuple[CostTable, ...]:
@@ -103,16 +112,11 @@ def retrace(recording: Recording) -> Retraced:
     """Feed the recorded events to a new planner, and compare what it decides with what was recorded.
 
     Raises:
-        ConfigError: the events do not fit each other, so that this is no whole journal of one planner.
+        ConfigError: what the planner does not take of the header.
     """
     tracer = _Tracer(recording.header)
     for number, event in enumerate(recording.events, start=2):
-        try:
-            departure = tracer.follow(event)
-        except KeyError as error:
-            raise ConfigError(
-                f"event {number} of the journal is about {error}, of which none before tells"
-            ) from error
+        departure = tracer.follow(event)
         if departure is not None:
             return Retraced(tracer.decisions, f"event {number}, at {event.at:.6f} s: {departure}")
     return Retraced(tracer.decisions, None)
@@ -200,6 +204,43 @@ def arrivals_of(recording: Recording) -> list[Arrival]:
                 Arrival(event.at - begin, event.rows, event.fits, deadline, event.priority, leaves)
             )
     return arrivals
+
+
+class _SoFar:
+    """What a journal has told so far: an event can only be about that."""
+
+    def __init__(self, header: Header) -> None:
+        self._gears = [table.gears for table in header.tables]
+        self._tickets: set[int] = set()
+        self._running: set[int] = set()
+
+    def fault(self, event: Happened) -> str | None:
+        """Take one event; what is wrong with it, or None."""
+        if isinstance(event, Offered | Refused):
+            if max(event.fits) >= len(self._gears):
+                return f"there are {len(self._gears)} buckets, counted from 0, and it fits {list(event.fits)}"
+            if isinstance(event, Offered):
+                self._tickets.add(event.ticket)
+        elif isinstance(event, Cancelled | Expired):
+            return self._strange({event.ticket} if isinstance(event, Cancelled) else set(event.tickets))
+        elif isinstance(event, Sealed):
+            if event.slot in self._running:
+                return f"slot {event.slot} holds another batch"
+            if event.bucket >= len(self._gears) or event.gear not in self._gears[event.bucket]:
+                return f"no cost table has gear {event.gear} of bucket {event.bucket}"
+            self._running.add(event.slot)
+            return self._strange({ticket for ticket, _, _ in event.pieces})
+        elif isinstance(event, Landed | Failed):
+            if event.slot not in self._running:
+                return f"no batch was sealed in slot {event.slot}"
+            self._running.discard(event.slot)
+        elif isinstance(event, Retuned) and [table.gears for table in event.tables] != self._gears:
+            return "its cost tables are of other gears"
+        return None
+
+    def _strange(self, tickets: set[int]) -> str | None:
+        unknown = tickets - self._tickets
+        return f"ticket {min(unknown)} was never offered" if unknown else None
 
 
 class _Tracer:

@@ -67,10 +67,15 @@ def simulate(
         timeline: whether to keep every batch.
 
     Raises:
-        ConfigError: no device, or what `Planner` and the policy do not take.
+        ConfigError: no device, an arrival in a bucket that there is not, or what `Planner` and the policy do not take.
     """
     if devices < 1:
         raise ConfigError(f"{devices} devices: at least 1 is needed")
+    if strange := next((one for one in arrivals if max(one.fits) >= len(tables)), None):
+        raise ConfigError(
+            f"the arrival at {strange.at:g} s fits buckets {list(strange.fits)}, but there are {len(tables)}, "
+            "counted from 0: give a cost table for each"
+        )
     run = _Run(tables, policy, devices, settings or Settings(), timeline=timeline)
     return run.through(deque(arrivals), lambda _: None)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
+from ascend_serve.batching.fields import buckets, finite, maybe, positive
 from ascend_serve.errors import ConfigError
 
 
@@ -84,6 +85,17 @@ def mean_rate_per_ms(arrivals: Sequence[Arrival]) -> float:
     return rows / (seconds * 1e3) if seconds > 0 else 1e-3
 
 
+_READ: dict[str, Callable[[Any], Any]] = {
+    "at": finite,
+    "rows": positive,
+    "fits": buckets,
+    "deadline": maybe(finite),
+    "priority": maybe(positive),
+    "leaves": maybe(finite),
+}
+"""How each field of `Arrival` is read."""
+
+
 def _stream(rate_per_s: float, begin: float, end: float, rng: np.random.Generator) -> list[float]:
     if not (rate_per_s > 0 and isfinite(rate_per_s) and end > begin and isfinite(end)):
         raise ConfigError(f"{rate_per_s} arrivals a second for {end - begin} s: both must be above 0")
@@ -101,7 +113,7 @@ def _read(lines: Iterable[str]) -> Iterator[Arrival]:
             continue
         try:
             arrival = _from_json(text) if text.startswith("{") else _from_columns(text)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, csv.Error) as error:
             if number == 1 and text[0].isalpha():
                 continue
             raise ConfigError(
@@ -120,16 +132,19 @@ def _from_columns(text: str) -> Arrival:
 
 def _from_json(text: str) -> Arrival:
     told: dict[str, Any] = orjson.loads(text)
-    if "fits" in told:
-        told["fits"] = tuple(told["fits"])
     return _checked(Arrival(**told))
 
 
 def _checked(arrival: Arrival) -> Arrival:
-    if not isfinite(arrival.at):
-        raise ValueError(f"its time is {arrival.at}")
-    if isinstance(arrival.rows, bool) or not isinstance(arrival.rows, int) or arrival.rows < 1:
-        raise ValueError(f"it has {arrival.rows!r} rows")
+    checked = {}
+    for name, told in arrival._asdict().items():
+        try:
+            checked[name] = _READ[name](told)
+        except ValueError as error:
+            raise ValueError(f"its {name}: {error}") from error
+    arrival = Arrival(**checked)
+    if arrival.leaves is not None and arrival.leaves < arrival.at:
+        raise ValueError(f"its caller leaves at {arrival.leaves:g} s, before it comes at {arrival.at:g} s")
     return arrival
 
 

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.serve
 EXAMPLES = ROOT / "examples/compile"
 PAGES = [
     *sorted(str(page.relative_to(ROOT)) for page in EXAMPLES.glob("*/README.md")),
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "examples/serving").glob("*/README.md")),
     "docs/compile.md",
 ]
 PICTURES = sorted((ROOT / "examples/digits/images").glob("*.png"))

@@ -3,7 +3,6 @@
 import json
 import socket
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def test_a_client_that_leaves_while_it_waits_is_cancelled_and_journalled(
 ) -> None:
     scratch = tmp_path_factory.mktemp("l")
     times = scratch / "times.json"
-    times.write_text(json.dumps({"models": {"resnet": {"1": 2500.0, "4": 5.0, "8": 5.0, "16": 5.0}}}))
+    times.write_text(json.dumps({"models": {"resnet": {"1": 4000.0, "4": 5.0, "8": 5.0, "16": 5.0}}}))
     port = free_port()
     shipped = yaml.safe_load((ROOT / "deployments/resnet.yaml").read_text())
     shipped["applications"][0]["args"]["batching"] = {
@@ -67,10 +66,11 @@ def test_a_client_that_leaves_while_it_waits_is_cancelled_and_journalled(
         lines += [f"{name}: {value}" for name, value in headers.items()]
         with socket.create_connection(("127.0.0.1", port)) as first:
             first.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-            eventually("the first runs", lambda: _offered(scratch) == 1)
+            eventually("the first runs", lambda: _noted(scratch, Offered) == 1)
             with socket.create_connection(("127.0.0.1", port)) as leaver:
                 leaver.sendall("\r\n".join([*lines, "", ""]).encode() + body)
-                time.sleep(0.3)  # it waits for as long as it takes to be listened for, and is gone
+                eventually("the second waits", lambda: _noted(scratch, Offered) == 2)
+            eventually("it is heard to have left", lambda: _noted(scratch, Cancelled) == 1)
             answer = httpx.post(url, content=body, headers=headers, timeout=60)
             assert outputs(answer)["logits"].shape == (1, 10)
             assert first.recv(15) == b"HTTP/1.1 200 OK"
@@ -82,9 +82,10 @@ def test_a_client_that_leaves_while_it_waits_is_cancelled_and_journalled(
     ]
 
 
-def _offered(scratch: Path) -> int:
+def _noted(scratch: Path, kind: type[Offered] | type[Cancelled]) -> int:
+    """Events of a kind in the journal by now; it is written once a second."""
     found = list(scratch.glob("log.*.jsonl"))
     if not found:
         return 0
     lines = found[0].read_bytes().splitlines(keepends=True)
-    return sum(isinstance(event, Offered) for event in decode_all(lines))
+    return sum(isinstance(event, kind) for event in decode_all(lines))

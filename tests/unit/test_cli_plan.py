@@ -19,7 +19,8 @@ def plan(*arguments: str) -> Result:
 
 
 def told(*arguments: str):
-    result = plan("--costs", COSTS, "--seconds", "3", "--json", *arguments)
+    seconds = () if "--trace" in arguments else ("--seconds", "3")
+    result = plan("--costs", COSTS, "--json", *seconds, *arguments)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -103,6 +104,13 @@ def test_gears_are_advised_and_guesses_are_said_to_be_guesses():
         (["--rate", "5", "--policy", "optimal:objective=tail"], "needs slo_ms"),
         (["--rate", "5", "--gears-from", "1,x"], "give sizes such as 1,2,4,8"),
         (["--bursts", "1,2"], "such as 200,1800,0.5"),
+        (["--rate", "5", "--good", "0.99"], "--good is the share of answers within --slo-ms: give that too"),
+        (
+            ["--rate", "5", "--at-most", "4"],
+            "--at-most bounds the gears taken out of --gears-from: give that",
+        ),
+        (["--trace", "t.csv", "--seconds", "30"], "--seconds is for a load that is made up, and --trace"),
+        (["--trace", "t.csv", "--seed", "1"], "--seed is for a load that is made up, and --trace"),
     ],
 )
 def test_a_wrong_option_says_what_is_right(arguments, words):

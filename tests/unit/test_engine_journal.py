@@ -3,6 +3,7 @@
 import asyncio
 import runpy
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ from ascend_serve.batching.journal import (
     FailedAll,
     Header,
     Landed,
-    LineJournal,
     Offered,
     Refused,
     Retuned,
     Sealed,
+    encode,
 )
 from ascend_serve.batching.policy import policy_named
 from ascend_serve.errors import DeadlineUnmet, QueueFull
@@ -117,9 +118,9 @@ async def test_draining_and_other_tables_are_told():
 
 
 async def test_a_busy_journal_is_retraced_decision_by_decision():
-    lines = []
+    book = Book()
     bench = Bench(
-        journal=LineJournal(lines.append),
+        journal=book,
         policy=policy_named("optimal"),
         priority_levels=3,
         max_queued_rows=256,
@@ -143,7 +144,7 @@ async def test_a_busy_journal_is_retraced_decision_by_decision():
             await bench.engine.prepared()
     bench.engine.fail(FAULT)
     await asyncio.gather(*(request.result for request in requests), return_exceptions=True)
-    recording = Recording.read(lines)
+    recording = Recording.read(map(encode, book.events))
     retraced = retrace(recording)
     assert retraced.departure is None
     assert retraced.decisions > 200
@@ -190,3 +191,28 @@ async def test_each_ticket_that_was_offered_comes_to_one_end():
                     ended.append(ticket)
     assert sorted(ended) == sorted(rows_left)
     assert {Cancelled, Expired, Refused, Landed} <= set(kinds(book)), "the test is about all of these"
+
+
+@pytest.mark.parametrize("kind", [Sealed, Landed, Failed, FailedAll])
+async def test_a_journal_that_raises_costs_no_slot_and_lets_no_request_hang(kind):
+    class Torn(Book):
+        def note(self, event):
+            if isinstance(event, kind):
+                raise OSError("torn")
+            super().note(event)
+
+    said = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["exception"]))
+    bench = Bench(journal=Torn(), slots=1)
+    requests = [bench.offer(8) for _ in range(3)]
+    await turns()
+    for end in (bench.lane.run, partial(bench.lane.fail, SERVICE), partial(bench.lane.fail, FAULT)):
+        if bench.lane.batches:
+            end()
+        await turns(6)
+    assert all(request.result.done() for request in requests)
+    await asyncio.gather(*(request.result for request in requests), return_exceptions=True)
+    assert bench.engine.state().running_batches == 0
+    # A batch of which nothing could be noted fails with that; else the loop is told of it.
+    assert bool(said) is (kind is not Sealed)
+    assert {str(error) for error in said} <= {"torn"}

@@ -9,6 +9,7 @@ import pytest
 
 from ascend_serve.batching.policy import policy_named
 from ascend_serve.batching.sharing import Share
+from ascend_serve.errors import DeadlineExpired
 from ascend_serve.spec.timing import Stages
 
 pytestmark = pytest.mark.unit
@@ -180,3 +181,19 @@ async def test_a_wish_to_be_asked_again_does_not_spin_while_the_other_model_has_
     assert len(asked) == 1
     await lane.land()
     assert lane.order == ["a", "b"]
+
+
+async def test_a_deadline_is_told_while_another_model_holds_the_device():
+    lane = Lane(policy=policy_named("fixed_wait", wait_ms=10.0))
+    waiting, running = lane.benches
+    running.offer(8)
+    await turns()
+    assert lane.order == ["b"]
+    request = waiting.offer(1, deadline=waiting.now + 0.1)
+    await turns()
+    waiting.now += 0.05
+    waiting.engine.pump()  # the wait for more rows is over, and the device is not free
+    waiting.now += 0.1
+    with pytest.raises(DeadlineExpired):
+        await asyncio.wait_for(request.result, 10)
+    assert lane.order == ["b"]

@@ -423,7 +423,8 @@ async def test_an_unexpected_error_is_500_and_logged(house: House, caplog: pytes
     [
         (None, {}, None),
         ("250", {}, 0.25),
-        ("0", {}, 0.0),
+        ("0", {}, None),
+        ("0", {"timeout": 40_000}, 0.04),
         (None, {"timeout": 40_000}, 0.04),
         ("250", {"timeout": 40_000}, 0.04),
         ("30", {"timeout": 40_000}, 0.03),

@@ -1,5 +1,6 @@
 """The journal: lines that come back as the events they were made of."""
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from ascend_serve.batching.journal import (
     FailedAll,
     Header,
     Landed,
-    LineJournal,
     Offered,
     Refused,
     Retuned,
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.unit
 
 counts = st.integers(0, 10**6)
 times = st.floats(0, 1e9)
+sizes = st.integers(1, 600)
 ms = st.floats(0, 1e4)
 maybe_times = st.none() | times
 priorities = st.none() | st.integers(1, 9)
@@ -43,7 +44,8 @@ fits = st.lists(st.integers(0, 20), min_size=1, max_size=4).map(tuple)
 def tables(draw):
     gears = Gears.of(draw(st.sets(st.integers(1, 512), min_size=1, max_size=5)))
     stage = st.lists(ms, min_size=len(gears), max_size=len(gears)).map(tuple)
-    return CostTable(gears, draw(stage), draw(stage), draw(stage))
+    compute = st.lists(st.floats(1e-3, 1e4), min_size=len(gears), max_size=len(gears)).map(tuple)
+    return CostTable(gears, draw(compute), draw(stage), draw(stage))
 
 
 many_tables = st.lists(tables(), min_size=1, max_size=3).map(tuple)
@@ -60,7 +62,7 @@ told = st.sampled_from(
 pieces = st.lists(st.tuples(counts, counts, st.integers(1, 600)), max_size=5).map(tuple)
 events = st.one_of(
     st.builds(
-        Header, many_tables, told, st.integers(1, 4), counts, priorities, st.integers(1, 9), st.booleans()
+        Header, many_tables, told, st.integers(1, 4), sizes, priorities, st.integers(1, 9), st.booleans()
     ),
     st.builds(Offered, times, counts, st.integers(1, 600), fits, maybe_times, priorities),
     st.builds(
@@ -74,7 +76,7 @@ events = st.one_of(
     ),
     st.builds(Cancelled, times, counts),
     st.builds(Expired, times, st.lists(counts, max_size=4).map(tuple)),
-    st.builds(Sealed, times, counts, counts, counts, counts, pieces),
+    st.builds(Sealed, times, counts, counts, sizes, sizes, pieces),
     st.builds(Landed, times, counts, st.none() | st.builds(Stages, ms, ms, ms)),
     st.builds(Failed, times, counts),
     st.builds(FailedAll, times),
@@ -103,11 +105,7 @@ def test_a_line_can_be_read_by_people():
 
 @given(st.lists(events, max_size=6))
 def test_a_journal_of_lines_is_its_events(noted):
-    lines: list[bytes] = []
-    journal = LineJournal(lines.append)
-    for event in noted:
-        journal.note(event)
-    assert list(decode_all(lines)) == noted
+    assert list(decode_all(map(encode, noted))) == noted
 
 
 def test_an_unfinished_last_line_is_left_out():
@@ -153,6 +151,73 @@ def test_any_other_broken_line_is_told_with_its_number(lines):
 def test_what_is_no_line_of_a_journal_is_refused(line, words):
     with pytest.raises(ConfigError, match=words):
         decode(line)
+
+
+HEADER = encode(
+    Header((CostTable.of(Gears((1, 4)), {1: 1.0, 4: 2.0}),), Told.of(PadUp()), slots=2, max_queued_rows=9)
+)
+LINES = {
+    "header": orjson.loads(HEADER),
+    "offered": orjson.loads(encode(Offered(1.0, 0, 1))),
+    "sealed": orjson.loads(encode(Sealed(1.5, 0, 0, 8, 7, ((3, 0, 7),)))),
+    "landed": orjson.loads(encode(Landed(2.0, 1, Stages(0.1, 4.4, 0.2)))),
+    "expired": orjson.loads(encode(Expired(2.0, (1,)))),
+    "refused": orjson.loads(encode(Refused(1.0, 1, (0,), None, None, "QueueFull"))),
+}
+TABLE = LINES["header"]["tables"][0]
+
+
+@pytest.mark.parametrize(
+    ("event", "field", "value"),
+    [
+        ("offered", "at", True),
+        ("offered", "at", None),
+        ("offered", "at", "1.0"),
+        ("offered", "rows", 0),
+        ("offered", "rows", 1.5),
+        ("offered", "rows", "2"),
+        ("offered", "rows", 10**19),
+        ("offered", "fits", []),
+        ("offered", "fits", 0),
+        ("offered", "fits", "01"),
+        ("offered", "fits", [-1]),
+        ("offered", "fits", [0.0]),
+        ("offered", "deadline", "soon"),
+        ("offered", "priority", 0),
+        ("offered", "priority", 1.0),
+        ("offered", "ticket", -1),
+        ("refused", "reason", None),
+        ("expired", "tickets", 3),
+        ("expired", "tickets", ["3"]),
+        ("sealed", "slot", [0]),
+        ("sealed", "gear", 0),
+        ("sealed", "bucket", {}),
+        ("sealed", "pieces", {"3": 1}),
+        ("sealed", "pieces", [[3, 0, 0]]),
+        ("sealed", "pieces", [["3", 0, 7]]),
+        ("landed", "stages", [1, 2, 3]),
+        ("landed", "stages", {"copy_in_ms": 0.1, "compute_ms": None, "copy_out_ms": 0.2}),
+        ("header", "slots", 0),
+        ("header", "in_flight", 0),
+        ("header", "deferred", 1),
+        ("header", "tables", TABLE),
+        ("header", "tables", [TABLE | {"ms": [1.0]}]),
+        ("header", "tables", [TABLE | {"ms": [0.0, 2.0]}]),
+        ("header", "tables", [TABLE | {"ms": [-1.0, 2.0]}]),
+        ("header", "tables", [TABLE | {"gears": ["1", "4"]}]),
+        ("header", "tables", [{}]),
+        ("header", "policy", "pad_up"),
+        ("header", "policy", {"name": "pad_up", "options": [], "prepared": False}),
+        ("header", "policy", {"name": "pad_up", "options": {"name": "fixed"}, "prepared": False}),
+        ("header", "policy", {"name": "pad", "options": {}, "prepared": False}),
+        ("header", "policy", {"name": ["pad_up"], "options": {}, "prepared": False}),
+        ("header", "policy", {"name": "optimal", "options": {"objective": []}, "prepared": False}),
+    ],
+)
+def test_every_field_is_checked_and_told_with_its_line(event, field, value):
+    line = orjson.dumps(LINES[event] | {field: value}, option=orjson.OPT_APPEND_NEWLINE)
+    with pytest.raises(ConfigError, match=f"^line 2: not a right line of a journal: .*: its {field}: "):
+        list(decode_all([HEADER, line]))
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -183,3 +183,17 @@ def test_a_missing_input_never_reaches_a_batch() -> None:
     del inputs["mask"]
     with pytest.raises(InvalidTensor, match="input 'mask' is missing"):
         Packer(SPEC, slots=1).measure(inputs)
+
+
+def test_a_pack_that_fails_halfway_leaves_nothing_to_the_next_batch() -> None:
+    packer = Packer(SPEC, slots=1)
+    inputs = slot_arrays()
+    first, last = request(1, 1), request(1, 9)
+    packer.pack(0, 0, LARGEST, [Part(first, {}, 0, 1, 0)], inputs)
+    broken = request(3, 50) | {"weight": np.ones((3, 2), np.int64)}
+    with pytest.raises(ValueError, match="broadcast"):
+        packer.pack(0, 0, 4, [Part(request(1, 7), {}, 0, 1, 0), Part(broken, {}, 0, 3, 1)], inputs)
+    packer.pack(0, 0, LARGEST, [Part(last, {}, 0, 1, 0)], inputs)
+    for name, array in inputs.items():
+        np.testing.assert_array_equal(array[:1], last[name])
+        assert not array[1:].any(), name

@@ -66,6 +66,12 @@ def test_short_rows_join_long_ones_where_that_is_cheaper() -> None:
     assert tickets(batch) == short + long
 
 
+def test_lines_that_run_together_go_in_one_order() -> None:
+    machine = planner()
+    offered = [ticket for _ in range(2) for fits in (BOTH, (1,)) for ticket in offer(machine, 1, fits=fits)]
+    assert tickets(sealed(machine)) == offered
+
+
 def test_short_rows_run_apart_where_that_is_cheaper() -> None:
     machine = planner()
     short, long = offer(machine, *[1] * 8), offer(machine, *[1] * 8, fits=(1,))
@@ -207,3 +213,30 @@ def test_the_choice_is_never_dearer_than_to_run_all_apart_or_all_together(
         together = [one for one in lines if other in one.fits]
         rest = [one for one in lines if one not in together]
         assert chosen <= prices[other].clear_ms(sum(one.rows for one in together)) + apart(rest) + 1e-6
+
+
+# --- early ---------------------------------------------------------------------------------------
+
+
+def test_a_full_batch_of_other_shapes_is_sealed_while_the_device_is_busy() -> None:
+    machine = planner(slots=3)
+    offer(machine, 16, fits=(0,))
+    sealed(machine)
+    (head,) = offer(machine, 1, fits=(0,))
+    others = offer(machine, *[1] * 40, fits=(1,))
+    batch = sealed(machine)
+    assert (batch.bucket, [piece.ticket for piece in batch.pieces]) == (1, others[:16])
+    assert machine.plan(0.0) is None, "nobody is passed twice"
+    for running in list(machine._running.values()):
+        machine.finished(running)
+    assert sealed(machine).pieces[0].ticket is head
+
+
+def test_a_full_batch_of_other_shapes_does_not_make_the_first_ticket_late() -> None:
+    for deadline, early in ((0.018, False), (0.021, True)):
+        machine = planner(slots=3)
+        offer(machine, 16, fits=(0,))
+        sealed(machine)  # until 5 ms
+        machine.offer(0.0, 1, fits=(0,), deadline=deadline)
+        offer(machine, *[1] * 16, fits=(1,))  # until 18 ms
+        assert (machine.plan(0.0) is not None) is early

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.planner import Batch, Planner, Ticket, TicketState
-from ascend_serve.batching.policy import FixedWait, PadUp, Policy
+from ascend_serve.batching.policy import WAIT, FixedWait, Optimal, PadUp, Policy, View
 from ascend_serve.batching.waiting import STALE
 from ascend_serve.errors import DeadlineUnmet
 from ascend_serve.spec.gears import Gears
@@ -18,6 +18,18 @@ pytestmark = pytest.mark.unit
 
 COSTS: dict[int, float] = {1: 1.3, 4: 2.6, 8: 4.4, 16: 8.0}
 TABLE = CostTable.of(Gears.of(COSTS), COSTS)
+
+
+class Patient(PadUp):
+    """Waits for a full gear until the oldest row is old enough, as `optimal` does with `may_wait`."""
+
+    @property
+    def patience_ms(self) -> float:
+        return 300.0
+
+    def choose(self, view: View) -> int:
+        full = view.rows >= view.costs.best_gear(view.gears)
+        return view.gears.cover(view.rows) if full or view.oldest_ms >= self.patience_ms else WAIT
 
 
 def planner(
@@ -62,6 +74,13 @@ def test_what_runs_counts() -> None:
         offer(machine, 9.2)
     offer(machine, 9.4)
     assert machine.offer(0.004, 1, deadline=0.0094), "half of it is over by then"
+
+
+def test_a_batch_that_came_back_sooner_than_expected_counts_no_more() -> None:
+    machine = planner()
+    offer(machine, *[None] * 16)
+    machine.finished(sealed(machine))
+    assert machine.offer(0.001, 1, deadline=0.0024)
 
 
 def test_what_goes_before_it_counts_at_the_best_rate_and_may_share_its_batch() -> None:
@@ -134,11 +153,11 @@ def test_a_ticket_that_runs_no_longer_expires() -> None:
 def test_a_split_ticket_has_the_time_that_its_rest_takes() -> None:
     machine = planner(slots=1)
     (ticket,) = offer(machine, 30.0, rows=40)
-    assert machine.next_wakeup() == pytest.approx(0.010)
+    assert machine.next_wakeup() == pytest.approx(0.0096), "40 rows take 8 + 8 + 4.4 ms"
     batch = sealed(machine)
-    assert machine.next_wakeup() == pytest.approx(0.018), "24 rows are left"
-    assert machine.take_expired(0.0179) == []
-    assert machine.take_expired(0.0181) == [ticket]
+    assert machine.next_wakeup() == pytest.approx(0.0176), "24 rows are left"
+    assert machine.take_expired(0.0175) == []
+    assert machine.take_expired(0.0177) == [ticket]
     assert machine.finished(batch) == []
     assert machine.queued_rows == 0
 
@@ -204,6 +223,17 @@ def test_in_a_crowd_a_ticket_that_would_make_others_late_is_given_up() -> None:
     assert (batch.gear, tickets(batch)) == (16, others)
     assert machine.take_expired(0.0) == [late]
     assert late.reason == "the deadline is 1.5 ms away, but the batch it would run in is back in 8.0 ms"
+
+
+def test_who_has_no_room_in_the_smaller_batch_runs_at_a_gear_of_its_own_after_it() -> None:
+    machine = Planner([TABLE], PadUp(), slots=1, max_queued_rows=100, priority_levels=2)
+    urgent = machine.offer(0.0, 1, deadline=0.005, priority=1)
+    for _ in range(7):
+        machine.offer(0.0, 1, priority=1)
+    last = machine.offer(0.0, 1, deadline=0.0085, priority=2)
+    # Gear 8 is back after 4.4 ms, and the last one 1.3 ms later; all nine at gear 16 after 8 ms.
+    batch = sealed(machine)
+    assert (batch.gear, urgent in tickets(batch), last.ended) == (8, True, False)
 
 
 def test_early_sealing_reckons_with_what_runs() -> None:
@@ -322,3 +352,88 @@ def test_in_an_overload_the_device_still_runs_in_time_nearly_all_that_it_can(rat
             running, free_at = batch, now + TABLE.total_ms_of(batch.gear) / 1e3
     assert late == good, "what runs is in time"
     assert good >= 0.95 * 2000 * seconds
+
+
+# --- an idle device lets no deadline pass --------------------------------------------------------
+
+
+def test_a_deferred_batch_does_not_make_a_ticket_of_other_shapes_expire() -> None:
+    slower = CostTable.of(Gears.of(COSTS), {gear: 1.5 * ms for gear, ms in COSTS.items()})
+    machine = Planner([TABLE, slower], PadUp(), slots=2, max_queued_rows=100, deferred=True)
+    machine.offer(0.0, 1, fits=(0,), deadline=10.0)
+    assert machine.plan(0.0) is None
+    # Due later than the first, for that is due after its patience; but it must start sooner.
+    near = machine.offer(0.5, 1, fits=(1,), deadline=1.4)
+    assert machine.plan(0.5) is None
+    wakeup = machine.next_wakeup()
+    assert wakeup is not None
+    assert tickets(sealed(machine, wakeup)) == [near]
+
+
+def test_deferred_batches_of_other_shapes_leave_each_other_time() -> None:
+    machine = Planner([TABLE, TABLE], PadUp(), slots=1, max_queued_rows=100, deferred=True)
+    offered = [machine.offer(0.0, 1, fits=(bucket,), deadline=0.1) for bucket in (0, 1)]
+    assert machine.plan(0.0) is None
+    wakeup = machine.next_wakeup()
+    assert wakeup is not None
+    first = sealed(machine, wakeup)
+    machine.finished(first)
+    # As if it had run at the gear with room for one more, which is what it had to reckon with.
+    second = sealed(machine, wakeup + 0.0026)
+    assert [*tickets(first), *tickets(second)] == offered
+
+
+def test_a_full_batch_of_other_shapes_is_not_deferred() -> None:
+    machine = Planner([TABLE, TABLE], PadUp(), slots=2, max_queued_rows=100, deferred=True)
+    machine.offer(0.0, 1, fits=(0,), deadline=0.5)
+    full = [machine.offer(0.0, 1, fits=(1,), deadline=0.6) for _ in range(16)]
+    assert tickets(sealed(machine)) == full
+    tight = Planner([TABLE, TABLE], PadUp(), slots=2, max_queued_rows=100, deferred=True)
+    near = tight.offer(0.0, 1, fits=(0,), deadline=0.009)
+    for _ in range(16):
+        tight.offer(0.0, 1, fits=(1,), deadline=0.6)
+    assert tickets(sealed(tight)) == [near], "it would be late after the full one"
+
+
+@pytest.mark.parametrize("policy", [FixedWait(wait_ms=300.0), Patient()])
+def test_a_policy_that_waits_on_an_idle_device_lets_no_deadline_pass(policy: Policy) -> None:
+    machine = planner(policy)
+    (ticket,) = offer(machine, 50.0)
+    now, batch = 0.0, machine.plan(0.0)
+    while batch is None:
+        assert not machine.take_expired(now)
+        wakeup = machine.next_wakeup()
+        assert wakeup is not None
+        assert wakeup > now
+        now = wakeup
+        batch = machine.plan(now)
+    assert tickets(batch) == [ticket]
+
+
+@pytest.mark.parametrize(("policy", "deferred"), [(PadUp(), True), (FixedWait(wait_ms=5000.0), False)])
+def test_nothing_waits_for_more_while_the_replica_drains(policy: Policy, deferred: bool) -> None:
+    machine = planner(policy, deferred=deferred)
+    (ticket,) = offer(machine, 60_000.0)
+    assert machine.plan(0.0) is None
+    machine.drain()
+    machine.retune([TABLE], policy)
+    assert tickets(sealed(machine)) == [ticket]
+    assert machine.next_wakeup() is None
+
+
+def test_a_policy_that_may_wait_does_not_while_the_replica_drains() -> None:
+    table = CostTable.of(Gears((1, 16)), {1: 7.9, 16: 8.0})
+    policy = Optimal(may_wait=True).prepared([table])
+    machine = planner(policy, table=table)
+    for number in range(200):
+        machine.finished(sealed_after(machine, number * 0.001))
+    (ticket,) = offer(machine, None, now=0.2)
+    assert machine.plan(0.2) is None, "else this test shows nothing"
+    machine.drain()
+    assert tickets(sealed(machine, 0.2)) == [ticket]
+
+
+def sealed_after(machine: Planner, now: float) -> Batch:
+    """A batch of what comes at once, more than any policy waits for."""
+    offer(machine, *[None] * 16, now=now)
+    return sealed(machine, now)

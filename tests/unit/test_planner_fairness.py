@@ -157,6 +157,72 @@ def test_several_large_tickets_hold_up_small_ones_for_one_batch_at_a_time() -> N
     assert order == [n for index in range(3) for _ in range(4) for n in (index, None)][:-1]
 
 
+def test_a_large_ticket_takes_no_turn_before_a_more_urgent_level() -> None:
+    machine = planner(levels=3)
+    for _ in range(3):
+        machine.offer(0.0, 5, priority=1)
+    large = machine.offer(0.0, 128, priority=3)
+    small = [machine.offer(0.001, 4, priority=1) for _ in range(8)]
+    assert large in tickets(run(machine, 0.002)), "it has the room that is left"
+    assert tickets(run(machine, 0.010)) == small[:4]
+    assert tickets(run(machine, 0.018)) == small[4:], "it would be the turn of the large one"
+    assert tickets(run(machine, 0.026)) == [large]
+
+
+def test_a_large_ticket_takes_its_turn_before_the_same_level_and_when_it_is_past_due() -> None:
+    for level, now in ((1, 0.002), (3, PATIENCE_S + 2 * STEP_S)):
+        machine = planner(levels=3)
+        large = machine.offer(0.0, 40, priority=level)
+        led = []
+        while not large.ended:
+            for _ in range(16):
+                machine.offer(now, 1, priority=1)
+            led.append(tickets(run(machine, now))[0] is large)
+            now += 0.008
+        assert led == [True, False, True, False, True], level
+
+
+@given(st.integers(1, 3), st.integers(17, 60), st.integers(1, 16))
+def test_a_large_ticket_is_through_soon_after_it_is_past_due(level: int, rows: int, urgent: int) -> None:
+    machine = planner(levels=3)
+    large = machine.offer(0.0, rows, priority=level)
+    bound = PATIENCE_S + (level - 1) * STEP_S
+    now = 0.0
+    for _ in range(200):
+        for _ in range(-(-16 // urgent)):
+            machine.offer(now, urgent, priority=1, deadline=now + 0.1)
+        run(machine, now)
+        machine.take_expired(now)
+        now += 0.05
+        if large.ended:
+            break
+    assert large.ended
+    # From the bound on it has room in each batch, or leads the next.
+    assert now <= bound + (rows + 4) * 0.05
+
+
+def test_a_large_ticket_gives_its_turn_back_to_a_small_one_that_would_be_late() -> None:
+    machine = planner()
+    large = machine.offer(0.0, 128)
+    assert tickets(run(machine)) == [large]
+    for _ in range(4):
+        machine.offer(0.0081, 4)
+    assert large not in tickets(run(machine, 0.0082))
+    near = machine.offer(0.009, 1, deadline=0.0212)
+    assert tickets(run(machine, 0.0162))[0] is near
+    assert near.ended
+    far = machine.offer(0.0206, 1, deadline=0.5)
+    assert tickets(run(machine, 0.0206)) == [far, large], "it had the room that was left: theirs is the turn"
+    assert not machine.take_expired(0.03)
+
+
+def test_a_large_ticket_that_would_be_late_itself_keeps_its_turn() -> None:
+    machine = planner()
+    large = machine.offer(0.0, 32, deadline=0.0165)
+    machine.offer(0.0, 1, deadline=0.0175)
+    assert tickets(run(machine)) == [large]
+
+
 @given(st.lists(st.tuples(st.integers(1, 70), st.integers(0, 3)), max_size=40), st.integers(1, 3))
 def test_the_hold_up_is_bounded_whatever_comes(steps: list[tuple[int, int]], slots: int) -> None:
     machine = planner(slots=slots)

@@ -9,14 +9,24 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.planner import PATIENCE_S, STEP_S, Batch, Planner, Ticket, TicketState
-from ascend_serve.batching.policy import Fixed, FixedWait, MinCost, Optimal, PadUp, Policy, StepDown
+from ascend_serve.batching.policy import (
+    WAIT,
+    Fixed,
+    FixedWait,
+    MinCost,
+    Optimal,
+    PadUp,
+    Policy,
+    StepDown,
+    View,
+)
 from ascend_serve.errors import DeadlineUnmet, Draining, QueueFull, RequestError, RequestTooLarge
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages, Timing
 
 pytestmark = pytest.mark.unit
 
-TINY_S = 1e-9
+TINY_S = 1e-6
 """What rounding may make of a time."""
 
 MANY = 12
@@ -43,6 +53,18 @@ def tables(compiled: list[Gears], data: st.DataObject) -> list[CostTable]:
             )
         )
     return drawn
+
+
+class Patient(PadUp):
+    """Waits for a full gear until the oldest row is old enough, as `optimal` does with `may_wait`."""
+
+    @property
+    def patience_ms(self) -> float:
+        return 300.0
+
+    def choose(self, view: View) -> int:
+        full = view.rows >= view.costs.best_gear(view.gears)
+        return view.gears.cover(view.rows) if full or view.oldest_ms >= self.patience_ms else WAIT
 
 
 @dataclass
@@ -85,8 +107,10 @@ class EveryOrder(RuleBasedStateMachine):
         self.draining = False
         self.seen: dict[Ticket, Seen] = {}
         self.running: list[Batch] = []
-        self.had_large: list[bool] = []
+        self.had_large = False
         self.large_at_last_seal: set[Ticket] = set()
+        self.owed = False
+        self.passed: set[Ticket] = set()
         self.planner = Planner(
             self.tables,
             self.policy,
@@ -100,7 +124,7 @@ class EveryOrder(RuleBasedStateMachine):
     def policies(self) -> st.SearchStrategy[Policy]:
         least = min(gears.largest for gears in self.compiled)
         always: list[Policy] = [PadUp(), Fixed(), StepDown(), MinCost(), Optimal(), FixedWait(wait_ms=300.0)]
-        return st.sampled_from([*always, FixedWait(max_batch_size=least, wait_ms=5.0)])
+        return st.sampled_from([*always, Patient(), FixedWait(max_batch_size=least, wait_ms=5.0)])
 
     # --- the test's own view --------------------------------------------------------------------
 
@@ -125,12 +149,8 @@ class EveryOrder(RuleBasedStateMachine):
     def least_s(self, seen: Seen) -> float:
         """Seconds that a ticket takes at the very least, wherever it may still run."""
         buckets = seen.fits if seen.bucket is None else (seen.bucket,)
-        return min(
-            self.total_s(bucket, self.usable(bucket).cover(seen.left))
-            if seen.left <= self.usable(bucket).largest
-            else 0.0
-            for bucket in buckets
-        )
+        rows = 1 if self.large(seen) else seen.left
+        return min(self.total_s(bucket, self.usable(bucket).cover(rows)) for bucket in buckets)
 
     def ended(self, tickets: list[Ticket], state: TicketState) -> None:
         for ticket in tickets:
@@ -208,6 +228,18 @@ class EveryOrder(RuleBasedStateMachine):
         if wakeup is not None:
             self.now = max(self.now, wakeup)
 
+    @rule(times=st.integers(1, 3))
+    def idle(self, times: int) -> None:
+        """Ask whenever the planner wants it, and let nothing come: so nobody expires on an idle device."""
+        self.plan(1)
+        for _ in range(times):
+            wakeup = self.planner.next_wakeup()
+            if self.running or wakeup is None:
+                return
+            self.now = wakeup
+            assert not self.planner.take_expired(self.now), "no deadline passes while the device idles"
+            self.plan(1)
+
     @rule(at_once=st.integers(1, 3))
     def plan(self, at_once: int) -> None:
         for _ in range(at_once):
@@ -236,9 +268,12 @@ class EveryOrder(RuleBasedStateMachine):
         wakeup = self.planner.next_wakeup()
         assert wakeup is None or wakeup > self.now, "there is nothing more to ask now"
         waiting = self.waiting()
+        if not self.running:
+            assert not (self.draining and waiting), "nothing waits for more while the replica drains"
         if not waiting or len(self.running) == self.most_running:
             return
         if isinstance(self.policy, FixedWait):
+            assert not self.draining, "no batch is open while the replica drains"
             wait_s = self.policy.wait_ms / 1e3
             oldest = min(seen.offered_at for seen in waiting)
             assert self.now < oldest + wait_s, "a batch is open no longer than its timer runs"
@@ -246,11 +281,16 @@ class EveryOrder(RuleBasedStateMachine):
         if len(self.compiled) == 1:
             best = self.tables[0].best_gear(self.usable(0))
             assert sum(seen.left for seen in waiting) < best, "what fills the best gear is sealed"
-        if not self.running:
+        if not self.running and isinstance(self.policy, Patient):
+            oldest = min(seen.offered_at for seen in waiting)
+            assert self.deferred or self.now < oldest + self.policy.patience_ms / 1e3, (
+                "nobody waits for longer"
+            )
+        elif not self.running:
             assert self.deferred, "an idle device takes what there is"
             assert all(seen.deadline is not None for seen in waiting)
             assert wakeup is not None
-            assert wakeup <= min(seen.deadline or 0.0 for seen in waiting)
+            assert wakeup <= min((seen.deadline or 0.0) - self.least_s(seen) for seen in waiting)
 
     def accept(self, batch: Batch, before: list[Seen]) -> None:
         gears = self.usable(batch.bucket)
@@ -289,14 +329,34 @@ class EveryOrder(RuleBasedStateMachine):
         large = {seen.ticket for seen in before if self.large(seen)}
         small = {seen.ticket for seen in before} - large
         has_large = any(piece.ticket in large for piece in batch.pieces)
-        last = self.had_large[-2:]
         led_by_large = batch.pieces[0].ticket in large
-        if last[-1:] == [True] and small:
-            assert not led_by_large, "large tickets hold up small ones for one batch at a time"
-        if last == [True, False] and large & self.large_at_last_seal:
-            assert led_by_large, "a large ticket that got nothing leads the batch after"
-        self.had_large.append(has_large)
+        if not self.forced(before):
+            if self.had_large and small:
+                assert not led_by_large, "large tickets hold up small ones for one batch at a time"
+            if self.owed and large & self.large_at_last_seal and not self.excused(before):
+                assert led_by_large, "a large ticket that got nothing leads as soon as it may"
+        self.owed = bool(large) and not has_large and (self.had_large or self.owed)
+        self.had_large = has_large
         self.large_at_last_seal = large
+
+    def forced(self, before: list[Seen]) -> bool:
+        """Whether an idle device may have had to start shapes out of turn, before their deadline passes."""
+        if self.running or len(self.compiled) == 1:
+            return False
+        if isinstance(self.policy, FixedWait | Patient):
+            return any(seen.deadline is not None for seen in before)
+        return self.deferred and all(seen.deadline is not None for seen in before)
+
+    def excused(self, before: list[Seen]) -> bool:
+        """Whether the first large ticket need not lead: someone more urgent, or a deadline, may come first."""
+        first = next(seen for seen in before if self.large(seen))
+        small = [seen for seen in before if not self.large(seen)]
+        if not small or self.now >= first.due[0]:
+            return False
+        until = self.now + self.plenty_s(first.left, first.fits)
+        return small[0].level < first.level or any(
+            seen.deadline is not None and seen.deadline - self.least_s(seen) < until for seen in small
+        )
 
     def check_order(self, batch: Batch, before: list[Seen]) -> None:
         """Small tickets go by when they are due."""
@@ -304,10 +364,16 @@ class EveryOrder(RuleBasedStateMachine):
         taken = [self.seen[piece.ticket] for piece in batch.pieces if not self.large(self.seen[piece.ticket])]
         if batch.pieces[0].ticket in {seen.ticket for seen in taken}:
             leader = taken[0]
-            assert leader is small[0], "who is due first leads"
-            for seen in small:
-                # However urgent the later ones are.
-                assert leader.offered_at <= seen.offered_at + PATIENCE_S + (self.levels - 1) * STEP_S
+            early = bool(self.running) and len(self.compiled) > 1
+            if leader is not small[0] and early and small[0] not in taken:
+                assert small[0].ticket not in self.passed, "full batches of other shapes pass nobody twice"
+                self.passed.add(small[0].ticket)
+            elif not self.forced(before):
+                assert leader is small[0], "who is due first leads"
+                for seen in small:
+                    # However urgent the later ones are.
+                    bound = PATIENCE_S + (self.levels - 1) * STEP_S
+                    assert leader.offered_at <= seen.offered_at + bound + TINY_S
         if len(self.compiled) == 1:
             assert taken == small[: len(taken)], "nobody overtakes"
 
@@ -363,7 +429,7 @@ class EveryOrder(RuleBasedStateMachine):
         self.tables = tables(self.compiled, data)
         self.policy = data.draw(self.policies(), "policy")
         self.planner.retune(self.tables, self.policy)
-        self.had_large.clear()
+        self.had_large = self.owed = False
         for seen in self.waiting():
             seen.fits = seen.ticket.fits
         self.take_expired()
@@ -396,7 +462,10 @@ class EveryOrder(RuleBasedStateMachine):
         """However it was left, everything accepted comes to an end, and nothing is held after it."""
         if not hasattr(self, "planner"):
             return
+        turns = 100 + 10 * self.waiting_rows()
         while self.running or self.waiting():
+            turns -= 1
+            assert turns, "it comes to an end"
             self.plan(1)
             if self.running:
                 self.bring_back(self.running.pop(0))

@@ -106,7 +106,7 @@ def test_fixed_wait_closes_batches_as_serve_batch_does(
 def starts(times: list[tuple[float, int]], policy: FixedWait) -> list[tuple[float, list[int]]]:
     """When the planner starts which sizes, on a device that runs one batch at a time; milliseconds."""
     planner = Planner([TABLE], policy, slots=1, max_queued_rows=10_000)
-    coming = deque(times)
+    coming = deque((at / 1e3, rows) for at, rows in times)
     started: list[tuple[float, list[int]]] = []
     running: Batch | None = None
     free_at = 0.0
@@ -114,15 +114,15 @@ def starts(times: list[tuple[float, int]], policy: FixedWait) -> list[tuple[floa
         wakeup = planner.next_wakeup()
         events = [coming[0][0]] if coming else []
         events += [free_at] if running else []
-        events += [wakeup * 1e3] if wakeup is not None else []
+        events += [wakeup] if wakeup is not None else []
         now = min(events)
         if running and free_at <= now:
             planner.finished(running)
             running = None
         while coming and coming[0][0] <= now:
-            planner.offer(now / 1e3, coming.popleft()[1])
-        batch = planner.plan(now / 1e3)
+            planner.offer(now, coming.popleft()[1])
+        batch = planner.plan(now)
         if batch is not None:
-            running, free_at = batch, now + TABLE.ms_of(batch.gear)
-            started.append((now, [piece.rows for piece in batch.pieces]))
+            running, free_at = batch, now + TABLE.ms_of(batch.gear) / 1e3
+            started.append((now * 1e3, [piece.rows for piece in batch.pieces]))
     return started

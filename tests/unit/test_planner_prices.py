@@ -1,5 +1,7 @@
 """What decisions look up: costs of clearing, work by when it is due, and what is expected of a device."""
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,21 @@ def test_what_is_looked_up_is_what_the_table_says() -> None:
     assert [PRICES.least_s(rows) for rows in (1, 2, 4, 5, 16)] == pytest.approx(
         [0.0016, 0.0029, 0.0029, 0.0047, 0.0083]
     )
-    assert PRICES.least_s(100) == pytest.approx(0.05), "split: 100 rows at the best rate"
+
+
+def test_what_may_be_split_takes_as_long_as_it_takes_to_clear_and_a_batch_at_least() -> None:
+    assert [PRICES.least_split_s(rows) for rows in (1, 9, 32)] == pytest.approx([0.0016, 0.0057, 0.016])
+
+
+@given(
+    st.lists(st.floats(0.1, 9.0), min_size=4, max_size=4),
+    st.integers(1, 300),
+    st.integers(0, 300),
+)
+def test_more_rows_never_take_less(steps: list[float], rows: int, more: int) -> None:
+    made = Prices(CostTable(GEARS, tuple(accumulate(steps))), GEARS)
+    assert made.least_split_s(rows) <= made.least_split_s(rows + more) + 1e-9
+    assert made.clear_ms(rows) <= made.clear_ms(rows + more) + 1e-6
 
 
 def test_a_larger_gear_may_be_the_quicker_one() -> None:

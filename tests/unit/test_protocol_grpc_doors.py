@@ -17,8 +17,8 @@ from ascend_serve.errors import AscendServeError, DeadlineUnmet, DeviceError, Qu
 from ascend_serve.protocol._pb.messages import message_class
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import Array
+from ascend_serve.serving.deadlines import DEADLINE_NAME
 from ascend_serve.serving.grpc import (
-    DEADLINE_KEY,
     RPCS,
     SERVICE,
     GrpcDoors,
@@ -183,18 +183,19 @@ async def test_a_fault_of_ours_is_internal_and_logged(caplog: pytest.LogCaptureF
     assert "ModelInfer failed" in caplog.text
 
 
-async def test_the_deadline_in_the_metadata_is_passed_on() -> None:
+@pytest.mark.parametrize(("value", "deadline_s"), [("250", 0.25), ("0", None), ("00", None), ("1", 0.001)])
+async def test_the_deadline_in_the_metadata_is_passed_on(value: str, deadline_s: float | None) -> None:
     replica = Replica()
-    await ask(replica, "ModelInfer", infer_request(), Context(application="a", **{DEADLINE_KEY: "250"}))
-    assert replica.deadlines == [0.25]
+    await ask(replica, "ModelInfer", infer_request(), Context(application="a", **{DEADLINE_NAME: value}))
+    assert replica.deadlines == [deadline_s]
 
 
 @pytest.mark.parametrize("value", ["", "-1", "1.5", "soon", "\u0665", "9" * 13])
 async def test_a_deadline_that_is_no_number_is_refused(value: str) -> None:
-    replica, context = Replica(), Context(**{DEADLINE_KEY: value})
+    replica, context = Replica(), Context(**{DEADLINE_NAME: value})
     await ask(replica, "ModelInfer", infer_request(), context)
     assert context.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert DEADLINE_KEY in context.details
+    assert DEADLINE_NAME in context.details
     assert replica.deadlines == []
 
 

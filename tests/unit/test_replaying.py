@@ -280,9 +280,28 @@ def test_what_is_no_whole_journal_is_refused(lines, words):
         Recording.read([encode(event) for event in lines])
 
 
-@pytest.mark.parametrize("event", [Landed(1.0, 0), Cancelled(1.0, 3), Failed(1.0, 1)])
-def test_events_about_what_never_was_are_refused(event):
-    recorder = Recorder(PadUp())
-    recorder.events.append(event)
-    with pytest.raises(ConfigError, match="event 2 of the journal is about"):
-        retrace(recorder.recording)
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (Landed(9.0, 1), "landed: no batch was sealed in slot 1"),
+        (Failed(9.0, 1), "failed: no batch was sealed in slot 1"),
+        (Cancelled(9.0, 3), "cancelled: ticket 3 was never offered"),
+        (Expired(9.0, (0, 7, 8)), "expired: ticket 7 was never offered"),
+        (Sealed(9.0, 0, 0, 4, 1, ((0, 0, 1),)), "sealed: slot 0 holds another batch"),
+        (Sealed(9.0, 1, 0, 2, 1, ((0, 0, 1),)), "sealed: no cost table has gear 2 of bucket 0"),
+        (Sealed(9.0, 1, 2, 4, 1, ((0, 0, 1),)), "sealed: no cost table has gear 4 of bucket 2"),
+        (Sealed(9.0, 1, 0, 4, 1, ((5, 0, 1),)), "sealed: ticket 5 was never offered"),
+        (Offered(9.0, 1, 1, (0, 2)), "offered: there are 2 buckets"),
+        (Refused(9.0, 1, (2,), None, None, "QueueFull"), "refused: there are 2 buckets"),
+        (Retuned(9.0, TABLES[:1], Told.of(PadUp())), "retuned: its cost tables are of other gears"),
+    ],
+)
+def test_events_about_what_never_was_are_refused(event, words):
+    told = [
+        Recorder(PadUp()).header,
+        Offered(5.0, 0, 1),
+        Sealed(5.0, 0, 0, 1, 1, ((0, 0, 1),)),
+        event,
+    ]
+    with pytest.raises(ConfigError, match=f"^line 4 of the journal, {words}"):
+        Recording.read(map(encode, told))

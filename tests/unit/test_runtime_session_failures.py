@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from ascend_serve.errors import AclDeviceFault, AclResourceError, ConfigError
+from ascend_serve.runtime.device import MemoryInfo
 from ascend_serve.runtime.measuring import Sampler
 from ascend_serve.runtime.session import Session
 from ascend_serve.runtime.slot import Slot, SlotState
@@ -163,3 +164,30 @@ def test_some_batches_are_timed_and_the_others_cost_no_event_more(session, compu
         assert len(compute.recorded) == 1 + timed[-1]
         assert stages in (None, (0.0, 2.5, 0.0))
     assert [number for number, was in enumerate(timed) if was] == [0, 1, 2, 3, 8, 16, 24, 32]
+
+
+def test_slots_beyond_the_first_leave_a_tenth_of_the_free_memory(session):
+    session._model = SimpleNamespace(inputs=[SimpleNamespace(size=6)], outputs=[SimpleNamespace(size=4)])
+    session.device = SimpleNamespace(memory=lambda: MemoryInfo(100, 1000))
+    assert session._slots_that_fit() == 9
+
+
+def test_a_refused_slot_is_done_without(session, monkeypatch, caplog):
+    """As when page-locked host memory runs out, of which nobody can be asked beforehand."""
+    made = []
+
+    def add(count):
+        if made:
+            raise FULL
+        made.append(count)
+
+    monkeypatch.setattr(session, "_chooses_slots", True, raising=False)
+    monkeypatch.setattr(session, "_measured", lambda key: None)
+    monkeypatch.setattr(session, "_warm", lambda slot: None)
+    monkeypatch.setattr(session, "_slots_for", lambda times: 4)
+    monkeypatch.setattr(session, "_slots_that_fit", lambda: 9)
+    monkeypatch.setattr(session, "_add_slots", add)
+    with caplog.at_level("WARNING"):
+        session.warm_up()
+    assert made == [1]
+    assert "no task can be queued" in caplog.text

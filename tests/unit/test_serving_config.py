@@ -31,6 +31,38 @@ def test_slots_may_be_set_alone() -> None:
         parse_app_config({"recipe": "r", "batching": {"slots": 2, "in_flight": 3}})
 
 
+@pytest.mark.parametrize(
+    ("settings", "slots"),
+    [
+        ({}, None),
+        ({"slots": 1}, 1),
+        ({"in_flight": 1}, None),
+        ({"in_flight": 2}, None),
+        ({"in_flight": 3}, 3),
+        ({"in_flight": 3, "slots": 4}, 4),
+    ],
+)
+def test_a_session_opens_with_a_slot_for_each_batch_in_flight(
+    settings: dict[str, int], slots: int | None
+) -> None:
+    assert BatchingConfig.model_validate(settings).opening_slots == slots
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("compile", "missing"), ("compile", "never"), ("retry_failed", True), ("store", "/store")],
+)
+def test_what_a_ready_made_file_makes_no_use_of_is_refused(key: str, value: Any) -> None:
+    assert getattr(parse_app_config({"recipe": "r", key: value}), key) == value
+    with pytest.raises(ConfigError, match=f"args: {key} belongs to a recipe; .* leave it out"):
+        parse_app_config({"om": "a.om", key: value})
+
+
+def test_what_was_left_out_is_not_refused_though_it_has_a_default() -> None:
+    config = parse_app_config({"om": "a.om", "batching": {"slots": 3}})
+    assert parse_app_config(config.model_dump(exclude_unset=True)) == config
+
+
 def test_the_policy_is_made_of_its_settings() -> None:
     assert BatchingConfig().chosen_policy() == policy_named("optimal")
     for name, options in {
@@ -52,6 +84,12 @@ def test_the_policy_is_made_of_its_settings() -> None:
         ({"policy": "fixed", "slo_ms": 5}, "slo_ms belongs to the policy 'optimal'"),
         ({"policy": "pad_up", "wait_ms": 0}, "wait_ms belongs to the policy 'fixed_wait'"),
         ({"policy": "optimall"}, "policy: Input should be 'optimal'"),
+        (
+            {"tail_weight": 4},
+            "tail_weight means nothing to objective 'mean': give objective 'tail' with slo_ms",
+        ),
+        ({"objective": "mean", "tail_weight": 4}, "tail_weight means nothing to objective 'mean'"),
+        ({"policy": "fixed_wait", "deferred": True}, "deferred means nothing to the policy 'fixed_wait'"),
         ({"slots": 0}, "slots"),
         ({"priority_levels": 0}, "priority_levels"),
         ({"default_deadline_ms": 0}, "default_deadline_ms"),

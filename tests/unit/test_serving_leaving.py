@@ -69,6 +69,38 @@ async def test_a_message_that_is_no_disconnect_changes_nothing() -> None:
     assert await asyncio.wait_for(task, 5) is True
 
 
+async def test_who_has_the_answer_already_is_not_cancelled_by_leaving_in_the_same_turn() -> None:
+    client, all_ = Client(), Leaving()
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def request() -> int:
+        found = await all_.unless(client.receive, _awaited(answer))
+        for _ in range(5):
+            await asyncio.sleep(0)  # it sends the answer
+        return found
+
+    task = asyncio.ensure_future(request())
+    await asyncio.wait_for(client.listened.wait(), 5)
+    client.message.set_result(GONE)
+    answer.set_result(7)  # it is there before the callback of the message, which takes a turn more
+    assert await asyncio.wait_for(task, 5) == 7
+    assert not all_._left
+    assert not all_._listening
+
+
+async def test_a_broken_connection_is_a_client_that_left() -> None:
+    client, all_ = Client(), Leaving()
+    task = asyncio.ensure_future(all_.unless(client.receive, asyncio.Event().wait()))
+    await asyncio.wait_for(client.listened.wait(), 5)
+    client.message.set_exception(OSError("reset"))
+    with pytest.raises(ClientLeft):
+        await asyncio.wait_for(task, 5)
+
+
+async def _awaited(answer: asyncio.Future[int]) -> int:
+    return await answer
+
+
 async def test_a_cancel_from_elsewhere_goes_on() -> None:
     client, all_ = Client(), Leaving()
     task = asyncio.ensure_future(all_.unless(client.receive, asyncio.Event().wait()))

@@ -257,3 +257,8 @@ def test_percentiles_are_of_what_was_seen():
 def test_there_is_at_least_one_device():
     with pytest.raises(ConfigError, match="0 devices"):
         simulate([PICTURES], PadUp(), [Arrival(0.0)], devices=0)
+
+
+def test_arrivals_in_a_bucket_that_there_is_not_are_refused():
+    with pytest.raises(ConfigError, match=r"the arrival at 0\.5 s fits buckets \[0, 1\], but there are 1"):
+        simulate([PICTURES], PadUp(), [Arrival(0.0), Arrival(0.5, fits=(0, 1))])
