@@ -118,10 +118,14 @@ async def test_lengths_are_padded_and_cut_for_everybody(models: Mapping[str, Art
     for request, answer, (_, length) in zip(requests, found, sizes, strict=True):
         words, weights = request["words"], request["weights"][:, :, 0]
         np.testing.assert_array_equal(answer["each"], words[:, :, np.newaxis] * np.float32([1, 2]))
-        compiled_length = 8 if length <= 8 else 16
-        filled = 3 * 2 * (compiled_length - length)
-        # Sums of a few hundred are whole numbers in half precision too.
-        np.testing.assert_array_equal(answer["total"], (words * weights).sum(axis=1) + filled)
+        # A short one may run at the longer length beside others: which is cheaper was measured a moment ago. Sums of
+        # a few hundred are whole numbers in half precision too.
+        totals = [
+            (words * weights).sum(axis=1) + 3 * 2 * (compiled - length)
+            for compiled in (8, 16)
+            if compiled >= length
+        ]
+        assert any(np.array_equal(answer["total"], total) for total in totals)
 
 
 async def test_pictures_of_each_size_come_back_as_they_are(models: Mapping[str, Artifact]) -> None:
