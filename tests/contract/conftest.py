@@ -181,7 +181,9 @@ def run_python() -> Callable[..., str]:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert not done.stderr, done.stderr
+        # An emulated card says when a slow machine kept it from its modelled times: no fault of the program.
+        told = [line for line in done.stderr.splitlines() if "of modelled work" not in line]
+        assert not told, done.stderr
         return done.stdout.strip()
 
     return run
