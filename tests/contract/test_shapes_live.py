@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,11 @@ def lane_of(artifact: Artifact) -> Lane:
     return Lane(open_sessions)
 
 
-async def answers(
-    artifact: Artifact, requests: list[Arrays], padded: tuple[PaddedLength, ...] = ()
-) -> list[Mapping[str, NDArray[Any]]]:
-    """Serve all requests at once."""
+@asynccontextmanager
+async def engine_of(
+    artifact: Artifact, policy: str, padded: tuple[PaddedLength, ...] = ()
+) -> AsyncIterator[Engine]:
+    """An engine over a lane of its own, drained at the end."""
     lane = lane_of(artifact)
     (report,) = await asyncio.to_thread(lane.start, LIMIT_S)
     try:
@@ -79,15 +81,22 @@ async def answers(
             lane.runner(0),
             slots=report.slots,
             times=report.times,
-            policy=policy_named("min_cost"),
+            policy=policy_named(policy),
             max_queued_rows=1000,
             padded=padded,
         )
-        found = await asyncio.wait_for(asyncio.gather(*map(engine.submit, requests)), LIMIT_S)
+        yield engine
         await engine.drain()
     finally:
         await asyncio.to_thread(lane.close, LIMIT_S)
-    return list(found)
+
+
+async def answers(
+    artifact: Artifact, requests: list[Arrays], padded: tuple[PaddedLength, ...] = ()
+) -> list[Mapping[str, NDArray[Any]]]:
+    """Serve all requests at once."""
+    async with engine_of(artifact, "min_cost", padded) as engine:
+        return list(await asyncio.wait_for(asyncio.gather(*map(engine.submit, requests)), LIMIT_S))
 
 
 @pytest.mark.parametrize("name", ["sequences", "pictures", "camera"])
@@ -141,25 +150,12 @@ async def test_pictures_of_each_size_come_back_as_they_are(models: Mapping[str, 
 
 
 async def test_a_size_that_was_not_compiled_harms_itself_alone(models: Mapping[str, Artifact]) -> None:
-    lane = lane_of(models["pictures"])
-    (report,) = await asyncio.to_thread(lane.start, LIMIT_S)
-    try:
-        engine = Engine(
-            report.spec,
-            lane.runner(0),
-            slots=report.slots,
-            times=report.times,
-            policy=policy_named("pad_up"),
-            max_queued_rows=10,
-        )
+    async with engine_of(models["pictures"], "pad_up") as engine:
         right = engine.offer({"image": np.full((1, 3, 2, 3), -1, np.float32)})
         with pytest.raises(InvalidTensor, match=r"the model takes \[rows, 3, 2, 3\] or \[rows, 3, 4, 6\]"):
             engine.offer({"image": np.zeros((1, 3, 4, 3), np.float32)})
         answer = await asyncio.wait_for(right.result, LIMIT_S)
         assert (answer["out"] == 1).all()
-        await engine.drain()
-    finally:
-        await asyncio.to_thread(lane.close, LIMIT_S)
 
 
 async def test_images_are_taken_as_they_lie_in_memory(models: Mapping[str, Artifact]) -> None:

@@ -1,20 +1,15 @@
 """The engine with a runner that runs a batch when the test says so, and a clock that the test holds."""
 
 import asyncio
-import runpy
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from ascend_serve.batching.choice import View
 from ascend_serve.batching.packing import Packer
 from ascend_serve.errors import (
     AclDeviceFault,
     AclServiceError,
-    AscendServeError,
     ConfigError,
     DeadlineExpired,
     DeadlineUnmet,
@@ -27,18 +22,9 @@ from ascend_serve.errors import (
     TicketCancelled,
 )
 from ascend_serve.metrics import Outcome
-from ascend_serve.spec.buckets import Bucket
-from ascend_serve.spec.gears import Gears
-from ascend_serve.spec.model import ModelSpec
-from ascend_serve.spec.padding import PaddedLength
-from ascend_serve.spec.tensors import DataType, TensorSpec
-from ascend_serve.spec.timing import Stages, Timing
+from tests.unit.engine_bench import FAULT, SERVICE, TIMES, Bench, doubled, tensors, turns
 
 pytestmark = pytest.mark.unit
-
-t = runpy.run_path(str(Path(__file__).with_name("engine_bench.py")))
-Bench, SPEC, FAULT, SERVICE = t["Bench"], t["SPEC"], t["FAULT"], t["SERVICE"]
-tensors, doubled, turns = t["tensors"], t["doubled"], t["turns"]
 
 
 # --- batches -------------------------------------------------------------------------------------
@@ -425,225 +411,4 @@ async def test_draining_an_idle_engine_returns() -> None:
 
 async def test_costs_that_do_not_fit_the_gears_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"costs are given for gears \[1\]"):
-        Bench(times={(0, 1): t["TIMES"][0, 1]})
-
-
-# --- what is told --------------------------------------------------------------------------------
-
-
-async def test_the_recorder_hears_of_every_batch_and_every_end() -> None:
-    bench = Bench()
-    request = bench.offer(3)
-    bench.now += 0.010
-    await turns()
-    [(gear, rows, wait_ms)] = bench.notes.sealed
-    assert (gear, rows) == (4, 3)
-    assert wait_ms == pytest.approx(10.0)
-    bench.now += 0.002
-    bench.lane.run()
-    await request.result
-    [(gear, device_ms)] = bench.notes.batches
-    assert gear == 4
-    assert device_ms == pytest.approx(2.0)
-    [(outcome, rows, times_ms)] = bench.notes.ends
-    assert (outcome, rows) == (Outcome.DONE, 3)
-    assert times_ms == pytest.approx([12.0])
-
-
-async def test_what_ends_together_is_told_together_with_the_longest_wait() -> None:
-    bench = Bench()
-    early = bench.offer(3)
-    bench.now += 0.004
-    late = bench.offer(2)
-    bench.now += 0.001
-    await turns()
-    assert bench.notes.sealed == [(8, 5, pytest.approx(5.0))]
-    bench.lane.run()
-    await asyncio.gather(early.result, late.result)
-    [(outcome, rows, times_ms)] = bench.notes.ends
-    assert (outcome, rows) == (Outcome.DONE, 5)
-    assert times_ms == pytest.approx([5.0, 1.0])
-
-
-async def test_the_recorder_is_flushed_while_there_are_requests_and_once_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("ascend_serve.engine.engine.FLUSH_S", 0.0)
-    bench = Bench(in_flight=1)
-    requests = [bench.offer(8), bench.offer(3)]
-    await turns()
-    assert bench.notes.flushed[-1] == 3
-    for _ in requests:
-        bench.lane.run()
-        await turns()
-    flushed = len(bench.notes.flushed)
-    assert bench.notes.flushed[-1] == 0
-    await turns(10)
-    assert len(bench.notes.flushed) <= flushed + 1, "an idle engine flushes nothing"
-
-
-async def test_draining_flushes_the_recorder() -> None:
-    bench = Bench()
-    await asyncio.wait_for(bench.engine.drain(), 10)
-    assert bench.notes.flushed == [0]
-
-
-async def test_the_device_is_not_busy_twice_when_batches_overlap() -> None:
-    bench = Bench()
-    requests = [bench.offer(8), bench.offer(8)]
-    await turns()
-    for _ in requests:
-        bench.now += 0.003
-        bench.lane.run()
-        await turns()
-    assert [device_ms for _, device_ms in bench.notes.batches] == pytest.approx([3.0, 3.0])
-
-
-async def test_the_state_counts_what_waits_and_what_runs() -> None:
-    bench = Bench()
-    for rows in (8, 8, 3, 2):
-        bench.offer(rows)
-    await turns()
-    state = bench.engine.state()
-    assert (state.queued_tickets, state.queued_rows, state.running_batches, state.live_requests) == (
-        2,
-        5,
-        2,
-        4,
-    )
-
-
-async def test_hundreds_at_once_never_mix_and_all_end_once() -> None:
-    bench = Bench(slots=3, max_queued_rows=4096)
-    random = np.random.default_rng(7)
-    expected = []
-    first = 0
-    for step in range(300):
-        rows = int(random.integers(1, 12))
-        task = asyncio.ensure_future(bench.engine.submit(tensors(rows, first)))
-        expected.append((task, doubled(rows, first)))
-        first += rows
-        if step % 3 == 0:
-            await turns()
-        if step % 7 == 0 and bench.lane.batches:
-            bench.lane.fail(SERVICE) if step % 5 == 0 else bench.lane.run()
-        if step % 11 == 0:
-            # One of those that have begun: a task cancelled before its first step offers nothing.
-            expected[int(random.integers(max(1, len(expected) - 3)))][0].cancel()
-    await turns()
-    while bench.lane.batches:
-        bench.lane.run()
-        await turns()
-    answers = await asyncio.gather(*(task for task, _ in expected), return_exceptions=True)
-    for answer, (_, rows_expected) in zip(answers, expected, strict=True):
-        if isinstance(answer, BaseException):
-            assert isinstance(answer, AscendServeError | asyncio.CancelledError)
-        else:
-            np.testing.assert_array_equal(answer["y"], rows_expected, strict=True)
-    assert sum(not isinstance(answer, BaseException) for answer in answers) > 200
-    assert len(bench.notes.outcomes()) == 300
-    assert bench.engine.state().live_requests == 0
-
-
-# --- buckets -------------------------------------------------------------------------------------
-
-GEARS = Gears((1, 4, 8))
-SEQUENCES = ModelSpec(
-    name="doubler",
-    inputs=(TensorSpec("x", DataType.INT32, (-1, -1)),),
-    outputs=(TensorSpec("y", DataType.INT32, (-1, -1)),),
-    gears=GEARS,
-    buckets=tuple(Bucket(GEARS, {"x": (length,), "y": (length,)}) for length in (4, 16)),
-)
-SEQUENCE_TIMES = {
-    (bucket, gear): Timing(Stages(0.0, ms * (bucket + 1), 0.0), 0.0, 5)
-    for bucket in (0, 1)
-    for gear, ms in ((1, 1.0), (4, 2.0), (8, 3.0))
-}
-
-
-def sequence(rows: int, length: int, first: int) -> dict[str, NDArray[np.int32]]:
-    return {"x": np.arange(first, first + rows * length, dtype=np.int32).reshape(rows, length)}
-
-
-async def test_requests_run_in_the_buckets_they_fit_and_come_back_in_their_own_length() -> None:
-    padded = [PaddedLength(inputs={"x": 1}, outputs={"y": 1})]
-    bench = Bench(spec=SEQUENCES, times=SEQUENCE_TIMES, padded=padded, in_flight=1)
-    sizes = [(2, 3), (1, 16), (3, 9), (1, 4), (12, 2)]
-    given = [sequence(rows, length, 1000 * at) for at, (rows, length) in enumerate(sizes)]
-    requests = [bench.engine.offer(tensors) for tensors in given]
-    buckets = set()
-    while not all(request.result.done() for request in requests):
-        await turns()
-        buckets.add(bench.lane.batches[0].bucket)
-        bench.lane.run()
-        await turns()
-    for tensors, request in zip(given, requests, strict=True):
-        np.testing.assert_array_equal((await request.result)["y"], tensors["x"] * 2, strict=True)
-    assert buckets == {0, 1}
-
-
-async def test_what_fits_no_bucket_harms_nobody_else() -> None:
-    bench = Bench(spec=SEQUENCES, times=SEQUENCE_TIMES)
-    good = bench.engine.offer(sequence(1, 16, 7))
-    with pytest.raises(InvalidTensor):
-        bench.engine.offer(sequence(1, 17, 0))
-    await turns()
-    bench.lane.run()
-    np.testing.assert_array_equal((await good.result)["y"], sequence(1, 16, 7)["x"] * 2)
-
-
-# --- what raises ---------------------------------------------------------------------------------
-
-
-class Stubborn:
-    """Decides once, and then no more."""
-
-    patience_ms = None
-
-    def __init__(self) -> None:
-        self._asked = 0
-
-    def usable(self, compiled: Gears) -> Gears:
-        return compiled
-
-    def choose(self, view: View) -> int:
-        self._asked += 1
-        if self._asked > 1:
-            raise RuntimeError("no idea")
-        return view.gears.largest
-
-
-async def test_a_policy_that_raises_holds_back_no_results_and_no_expiry() -> None:
-    told: list[str] = []
-    asyncio.get_running_loop().set_exception_handler(
-        lambda _, context: told.append(str(context["exception"]))
-    )
-    bench = Bench(policy=Stubborn())
-    done = bench.offer(1, 5)
-    await turns()
-    left = bench.offer(1, deadline=bench.now + 1)
-    await turns()
-    bench.lane.run()
-    await turns()
-    np.testing.assert_array_equal((await done.result)["y"], doubled(1, 5))
-    assert len(bench.notes.batches) == 1
-    bench.now += 2
-    bench.engine.pump()
-    with pytest.raises(DeadlineExpired):
-        await left.result
-    assert told == ["no idea"]
-
-
-async def test_a_recorder_that_raises_leaves_no_request_without_its_end() -> None:
-    bench = Bench()
-    request = bench.offer(1)
-
-    def refuse(*_: object) -> None:
-        raise RuntimeError("full")
-
-    bench.notes.requests_ended = refuse
-    with pytest.raises(RuntimeError, match="full"):
-        request.cancel()
-    with pytest.raises(TicketCancelled):
-        await request.result
+        Bench(times={(0, 1): TIMES[0, 1]})

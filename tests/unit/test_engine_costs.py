@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import runpy
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -13,11 +11,9 @@ from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.policy import Fixed, Policy, View
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages
+from tests.unit.engine_bench import SERVICE, TIMES, Bench, tensors, turns
 
 pytestmark = pytest.mark.unit
-
-t = runpy.run_path(str(Path(__file__).with_name("engine_bench.py")))
-Bench, TIMES, tensors, turns = t["Bench"], t["TIMES"], t["tensors"], t["turns"]
 
 SLOW = Stages(0.0, 6.0, 0.0)
 """Twice what gear 8 took at warm-up: drift within four batches."""
@@ -134,7 +130,7 @@ async def test_a_failed_batch_refines_nothing():
     bench = Bench()
     request = bench.offer(8)
     await turns()
-    bench.lane.fail(t["SERVICE"])
+    bench.lane.fail(SERVICE)
     await turns()
     assert request.result.exception() is not None
     assert bench.engine.times() == TIMES

@@ -1,10 +1,8 @@
 """What the engine writes down of itself is enough to take the same decisions again."""
 
 import asyncio
-import runpy
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,11 +25,9 @@ from ascend_serve.batching.policy import policy_named
 from ascend_serve.errors import DeadlineUnmet, QueueFull
 from ascend_serve.simulating.replaying import Recording, retrace
 from ascend_serve.spec.timing import Stages
+from tests.unit.engine_bench import FAULT, SERVICE, Bench, turns
 
 pytestmark = pytest.mark.unit
-
-t = runpy.run_path(str(Path(__file__).with_name("engine_bench.py")))
-Bench, FAULT, SERVICE, turns = t["Bench"], t["FAULT"], t["SERVICE"], t["turns"]
 
 
 class Book:

@@ -1,8 +1,6 @@
 """Several engines on one lane: each its own queue and slots, one device."""
 
 import asyncio
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +9,9 @@ from ascend_serve.batching.policy import policy_named
 from ascend_serve.batching.sharing import Share
 from ascend_serve.errors import DeadlineExpired
 from ascend_serve.spec.timing import Stages
+from tests.unit.engine_bench import SERVICE, Bench, doubled, turns
 
 pytestmark = pytest.mark.unit
-
-t = runpy.run_path(str(Path(__file__).with_name("engine_bench.py")))
-Bench, FAULT, SERVICE = t["Bench"], t["FAULT"], t["SERVICE"]
-tensors, doubled, turns = t["tensors"], t["doubled"], t["turns"]
 
 
 class Lane:
