@@ -133,10 +133,14 @@ def test_streams_are_counted(device: int) -> None:
 def test_streams_run_out(device: int) -> None:
     """207008 (facts §6.1)."""
     room, _ = acl.rt.get_stream_available_num()
-    made = [acl.rt.create_stream() for _ in range(room)]
-    assert {ret for _, ret in made} == {0}
-    assert acl.rt.create_stream() == (0, 207008)
-    assert {acl.rt.destroy_stream(stream) for stream, _ in made} == {0}
+    made = []
+    # A process that just ended may give its own back meanwhile, so the card may have more than it told.
+    while (answer := acl.rt.create_stream())[1] == 0:
+        made.append(answer[0])
+    assert answer == (0, 207008)
+    assert len(made) >= room
+    assert acl.rt.get_stream_available_num() == (0, 0)
+    assert {acl.rt.destroy_stream(stream) for stream in made} == {0}
 
 
 def test_time_outs_are_checked(stream: int) -> None:

@@ -1,6 +1,7 @@
 """A unit test touches no acl, no ray, no socket and does not sleep; one that tries fails at once."""
 
 import builtins
+import logging
 import socket
 import sys
 import time
@@ -33,3 +34,11 @@ def _forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket.socket, "bind", refuse)
     monkeypatch.setattr(time, "sleep", guarded_sleep)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a test before this one imported Ray, its loggers have handlers that import it and tell no one else."""
+    for name in ("ray", "ray.serve"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
