@@ -93,7 +93,7 @@ def cost_us(mix: Mix, policy: Policy, tables: Sequence[CostTable]) -> float:
         if planner.take_expired(now):
             raise RuntimeError(f"{mix.name}: tickets expired; the figure would be of fewer")
         planner.next_wakeup()
-        ended += len(planner.finished(running.pop(0)))
+        ended += len(planner.finished(now, running.pop(0)))
     return (time.process_time() - started) / (ended - WAITING) * 1e6
 
 

@@ -1,8 +1,7 @@
 """Composing the next batch: when, who, with which shapes, at which gear. The rules are told in `planner`.
 
-While a batch runs only what fills the best gear is sealed, so only such batches overlap their copies with the run
-before them. That is right as long as copies take little beside compute; where they do not, smaller batches could be
-sealed while another runs, and are not.
+While a batch runs, what fills the best gear is sealed at once, and everything else just early enough that its copy in
+is done when the run before it is (`_opens`). The policy decides then as it does for an idle device.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from ascend_serve.batching.choice import WAIT, Closing, ClosingPolicy, Policy, V
 from ascend_serve.batching.forecast import Forecast
 from ascend_serve.batching.grouping import Group, all_groups, group_of
 from ascend_serve.batching.meeting import forced_start, late_in, smaller_batch
-from ascend_serve.batching.prices import Prices
+from ascend_serve.batching.prices import Prices, StageSeconds
 from ascend_serve.batching.rates import RateMeter
 from ascend_serve.batching.ticket import Piece, Ticket, TicketState
 from ascend_serve.batching.waiting import Line, Turn, Waiting
@@ -34,6 +33,7 @@ class Composer:
         forecast: when what runs will be back.
         drop: called with a ticket that is late in the batch it would run in, and the reason in words.
         deferred: whether an idle device may wait while all deadlines allow it.
+        early_s: how many seconds earlier than needed the next batch is chosen while one runs.
 
     Attributes:
         ask_at: when to compose again although no event comes, in seconds; infinite if there is no need.
@@ -49,6 +49,7 @@ class Composer:
         forecast: Forecast,
         drop: Callable[[Ticket, str], None],
         deferred: bool,
+        early_s: float,
     ) -> None:
         self._waiting = waiting
         self._prices = prices
@@ -57,6 +58,7 @@ class Composer:
         self._forecast = forecast
         self._drop = drop
         self._deferred = deferred
+        self._early_s = early_s
         self._closings: list[Closing] | None = None
         if isinstance(policy, ClosingPolicy):
             self._closings = [policy.closing(one.gears) for one in prices]
@@ -120,7 +122,11 @@ class Composer:
         if self._closings is None:
             if busy:
                 full = self._full(now, first, lines)
-                return None if full is None else (full, self._prices[full.bucket].best)
+                if full is not None:
+                    return full, self._prices[full.bucket].best
+                one = self._prices[first.bucket]
+                if not (one.costs.overlap and self._opens(now, one.longest_s)):
+                    return None
             if self._deferred and not draining and waiting.with_deadline == waiting.tickets:
                 ready = self._ready(now, first, lines)
                 if ready is None:
@@ -128,6 +134,9 @@ class Composer:
                 group = ready
         gear = self._choice(now, group.rows, group.bucket)
         if gear != WAIT:
+            if busy and self._closings is None:
+                if not self._opens(now, self._prices[group.bucket].stages_s[gear]):
+                    return None
             self.ask_at = inf
             return group, gear
         if not draining:
@@ -139,6 +148,20 @@ class Composer:
                 return None
         self.ask_at = inf
         return group, self._prices[group.bucket].gears.cover(group.rows)
+
+    def _opens(self, now: float, stages: StageSeconds) -> bool:
+        """Whether a batch with these stages is to be sealed although another runs; `ask_at` says when, if not now.
+
+        Not if packing it and copying it in take less time than would be given away by choosing too early.
+        """
+        latest = self._forecast.latest_start(stages)
+        if self._forecast.compute_until - latest <= self._early_s:
+            return False
+        opening = latest - self._early_s
+        if now < opening:
+            self.ask_at = opening
+            return False
+        return True
 
     def _full(self, now: float, first: Group, lines: list[Line]) -> Group | None:
         """A group that fills its best gear, while the device is busy: the first one if it does.

@@ -20,13 +20,16 @@ TIMER_STEP_MS = 0.001
 
 @dataclass(frozen=True, slots=True)
 class CostTable:
-    """Device time of one run at each gear of one bucket.
+    """What one run costs at each gear of one bucket.
 
     Attributes:
         gears: the compiled gears, ascending.
         ms: milliseconds of compute, one for each of `gears`.
         copy_in_ms: milliseconds of the copy to the device, likewise; empty means 0 for all of them.
         copy_out_ms: milliseconds of the copy back, likewise.
+        host_ms: milliseconds of the host around a run: from the decision until its copy in begins, and from the end of
+            its copy out until that is known where decisions are taken.
+        overlap: whether the stages of one batch may overlap those of another, since more than one is in flight.
 
     Raises:
         ValueError: not one time for each gear.
@@ -36,6 +39,8 @@ class CostTable:
     ms: tuple[float, ...]
     copy_in_ms: tuple[float, ...] = ()
     copy_out_ms: tuple[float, ...] = ()
+    host_ms: float = 0.0
+    overlap: bool = True
 
     def __post_init__(self) -> None:
         for name in ("copy_in_ms", "copy_out_ms"):
@@ -78,25 +83,27 @@ class CostTable:
         return self.ms[self.gears.sizes.index(gear)]
 
     def total_ms_of(self, gear: int) -> float:
-        """One run at `gear` from the first byte in to the last byte out, with nothing beside it; in milliseconds.
+        """One run at `gear` from the decision until its results are known, with nothing beside it; in milliseconds.
 
         Raises:
             ValueError: the model was not compiled for that gear.
         """
         at = self.gears.sizes.index(gear)
-        return self.copy_in_ms[at] + self.ms[at] + self.copy_out_ms[at]
+        return self.host_ms + self.copy_in_ms[at] + self.ms[at] + self.copy_out_ms[at]
 
     def pace_ms_of(self, gear: int) -> float:
-        """Milliseconds from one batch at `gear` to the next while the stages overlap: those of the longest stage.
+        """Milliseconds from one batch at `gear` to the next: the longest stage where stages overlap, else all of it.
 
         Raises:
             ValueError: the model was not compiled for that gear.
         """
+        if not self.overlap:
+            return self.total_ms_of(gear)
         at = self.gears.sizes.index(gear)
         return max(self.copy_in_ms[at], self.ms[at], self.copy_out_ms[at])
 
     def best_gear(self, among: Gears) -> int:
-        """The gear of `among` with the most rows per millisecond of its longest stage; the largest of equals."""
+        """The gear of `among` with the most rows per millisecond; the largest of equals."""
         return max(among, key=lambda gear: (gear / self.pace_ms_of(gear), gear))
 
     def clear_ms(self, rows: int) -> float:

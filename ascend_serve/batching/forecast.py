@@ -11,30 +11,60 @@ class Forecast:
     """Expects of each batch what the cost table says of its gear.
 
     A batch copies in while the one before it computes; so each stage begins when the stage before it and the batch
-    before it are done. A device that is slower than its table makes the forecast too early, never wrong for good: it
-    starts afresh whenever nothing runs.
+    before it are done. A batch that comes back later or sooner than expected moves those behind it by as much, so that
+    a device which is slower or quicker than its table is never far from the forecast.
 
     Attributes:
+        host_s: seconds of the host around each batch.
         compute_until: when the last batch that was sealed has been computed, in seconds; minus infinity if none runs.
     """
 
-    __slots__ = ("_copy_in_until", "_copy_out_until", "compute_until")
+    __slots__ = ("_backs_at", "_copy_in_until", "_copy_out_until", "compute_until", "host_s")
 
     def __init__(self) -> None:
-        self.nothing_runs()
-
-    def nothing_runs(self) -> None:
-        """Note that all that was sealed has come back."""
+        self.host_s = 0.0
         self._copy_in_until = self.compute_until = self._copy_out_until = -inf
+        self._backs_at: dict[int, float] = {}
 
     def back_at(self, now: float, stages: StageSeconds) -> float:
         """When a batch with these stages would be back, if it were sealed at `now`."""
-        copied_in = max(now, self._copy_in_until) + stages[0]
+        copied_in = max(now + self.host_s, self._copy_in_until) + stages[0]
         computed = max(copied_in, self.compute_until) + stages[1]
         return max(computed, self._copy_out_until) + stages[2]
 
-    def sealed(self, now: float, stages: StageSeconds) -> None:
-        """Note that a batch with these stages was sealed."""
-        self._copy_in_until = max(now, self._copy_in_until) + stages[0]
+    def latest_start(self, stages: StageSeconds) -> float:
+        """Until when a batch with these stages can be sealed and be back as early as if it were sealed at once.
+
+        Until then it may grow for nothing; after that a stage of the device would wait for it. Minus infinity if
+        nothing runs.
+        """
+        copy_in_s, compute_s, _ = stages
+        start = max(
+            self._copy_in_until,
+            self.compute_until - copy_in_s,
+            self._copy_out_until - compute_s - copy_in_s,
+        )
+        return start - self.host_s
+
+    def sealed(self, slot: int, now: float, stages: StageSeconds) -> None:
+        """Note that a batch with these stages was sealed in a slot that is free."""
+        self._copy_in_until = max(now + self.host_s, self._copy_in_until) + stages[0]
         self.compute_until = max(self._copy_in_until, self.compute_until) + stages[1]
         self._copy_out_until = max(self.compute_until, self._copy_out_until) + stages[2]
+        self._backs_at[slot] = self._copy_out_until
+
+    def landed(self, slot: int, now: float) -> None:
+        """Note that the batch in a slot came back at `now`."""
+        late_s = now - self._backs_at[slot]
+        self.gone(slot)
+        for other in self._backs_at:
+            self._backs_at[other] += late_s
+        self._copy_in_until += late_s
+        self.compute_until += late_s
+        self._copy_out_until += late_s
+
+    def gone(self, slot: int) -> None:
+        """Note that a batch has failed, which says nothing of the time that the others take."""
+        del self._backs_at[slot]
+        if not self._backs_at:
+            self._copy_in_until = self.compute_until = self._copy_out_until = -inf

@@ -84,6 +84,7 @@ class Header(NamedTuple):
         in_flight: the most batches that could run at once; None is `slots`.
         priority_levels: how many levels there were.
         deferred: whether batches waited for their deadlines.
+        early_s: how much earlier than needed a batch was chosen.
     """
 
     tables: tuple[CostTable, ...]
@@ -93,6 +94,7 @@ class Header(NamedTuple):
     in_flight: int | None = None
     priority_levels: int = 1
     deferred: bool = False
+    early_s: float = 0.0
 
 
 class Offered(NamedTuple):
@@ -276,6 +278,8 @@ def _told_table(table: CostTable) -> dict[str, Any]:
         "ms": table.ms,
         "copy_in_ms": table.copy_in_ms,
         "copy_out_ms": table.copy_out_ms,
+        "host_ms": table.host_ms,
+        "overlap": table.overlap,
     }
 
 
@@ -290,8 +294,11 @@ def _read(name: str, told: Any) -> Any:
 
 
 def _read_table(told: Any) -> CostTable:
-    gears, *stages = _of_names(told, ("gears", "ms", "copy_in_ms", "copy_out_ms"))
-    table = CostTable(Gears.of(many(positive)(gears)), *map(many(amount), stages))
+    gears, ms, copy_in_ms, copy_out_ms, host_ms, overlap = _of_names(told, _TABLE)
+    ms, copy_in_ms, copy_out_ms = map(many(amount), (ms, copy_in_ms, copy_out_ms))
+    table = CostTable(
+        Gears.of(many(positive)(gears)), ms, copy_in_ms, copy_out_ms, amount(host_ms), switch(overlap)
+    )
     if not all(table.ms):
         raise ValueError("a gear that computes in 0 ms")
     return table
@@ -328,12 +335,14 @@ def _of_names(told: Any, names: Sequence[str]) -> list[Any]:
     return [told[name] for name in names]
 
 
+_TABLE = ("gears", "ms", "copy_in_ms", "copy_out_ms", "host_ms", "overlap")
 _PIECE = (count, count, positive)
 _READ: dict[str, Callable[[Any], Any]] = {
     "at": finite,
     "bucket": count,
     "deadline": maybe(finite),
     "deferred": switch,
+    "early_s": amount,
     "fits": buckets,
     "gear": positive,
     "in_flight": maybe(positive),

@@ -41,9 +41,8 @@ class Optimal:
     The least mean is nearly the least tail too: in simulation `tail` lowers p99 by 1 to 3 % where few gears lie far
     apart and the load is near the capacity, and changes nothing where gears are close.
 
-    It assumes that copies take little beside compute. A run is reckoned with all its stages one after the other, for
-    the batch after it is chosen only when the device is idle: below the best gear no copy overlaps a run. Where copies
-    take about as long as compute, smaller batches that follow each other closely would be better than what it chooses.
+    A run is reckoned with the time until the next one is chosen (`CostTable.pace_ms_of`). What the host and the copies
+    add to the way of each row is the same for all that it could choose, or nearly so.
 
     Attributes:
         objective: `mean`, or `tail`, which weighs rows that wait for longer than `slo_ms` more.
@@ -95,12 +94,15 @@ class Optimal:
         numpy's, which lets go of the GIL.
         """
         return Solved(
-            self, tuple(tables), tuple(_grid(self, costs) for costs in tables), self._patience(tables)
+            self,
+            tuple(tables),
+            tuple(_grid(self, *_paces(costs)) for costs in tables),
+            self._patience(tables),
         )
 
     def choose(self, view: View) -> int:
         """The gear that clears what waits with the least flow time, if no more rows come."""
-        table = _least_flow_gears(view.costs)
+        table = _least_flow_gears(*_paces(view.costs))
         gear = table[min(view.rows, len(table) - 1)]
         return gear if gear in view.gears else view.gears.cover(view.rows)
 
@@ -108,7 +110,7 @@ class Optimal:
         """Waiting ends when the oldest row could have seen the longest run and the shortest, and still waits."""
         if not self.may_wait:
             return None
-        times = [costs.total_ms_of(gear) for costs in tables for gear in costs.gears]
+        times = [costs.pace_ms_of(gear) for costs in tables for gear in costs.gears]
         return max(times) + min(times)
 
 
@@ -163,10 +165,15 @@ class Solved:
         return gear if gear in view.gears.sizes else view.gears.cover(view.rows)
 
 
+def _paces(costs: CostTable) -> tuple[Gears, tuple[float, ...]]:
+    """What the decision depends on: the gears, and for each of them the milliseconds to the next decision."""
+    return costs.gears, tuple(costs.pace_ms_of(gear) for gear in costs.gears)
+
+
 @lru_cache(maxsize=16)
-def _grid(policy: Optimal, costs: CostTable) -> Grid:
+def _grid(policy: Optimal, gears: Gears, paces_ms: tuple[float, ...]) -> Grid:
     """One bucket solved; kept, for when costs drift they seldom do so in all buckets."""
-    process = Process(costs)
+    process = Process(CostTable(gears, paces_ms))
     weight = policy.tail_weight if policy.objective == "tail" else 0.0
     holding = Holding(weight, policy.slo_ms or 0.0)
     top = TOP_LOAD * process.capacity_per_ms
@@ -176,17 +183,16 @@ def _grid(policy: Optimal, costs: CostTable) -> Grid:
     for rate in rates:
         solution = process.solve(rate, holding=holding, may_wait=policy.may_wait, start=start)
         start = solution.at_knots
-        runs.append([costs.gears.sizes[place] for place in solution.runs])
+        runs.append([gears.sizes[place] for place in solution.runs])
         waits.append(solution.waits.tolist())
     return Grid(rates, runs, waits)
 
 
 @lru_cache(maxsize=64)
-def _least_flow_gears(costs: CostTable) -> tuple[int, ...]:
+def _least_flow_gears(gears: Gears, paces_ms: tuple[float, ...]) -> tuple[int, ...]:
     """`least_flow` as gears; kept, for it is asked at each decision until the policy is prepared."""
-    most = max(LEAST_STATES, 4 * costs.gears.largest)
-    times = tuple(costs.total_ms_of(gear) for gear in costs.gears)
-    return tuple(costs.gears.sizes[place] for place in least_flow(costs.gears.sizes, times, most))
+    most = max(LEAST_STATES, 4 * gears.largest)
+    return tuple(gears.sizes[place] for place in least_flow(gears.sizes, paces_ms, most))
 
 
 def _positive(value: object) -> bool:

@@ -12,9 +12,10 @@ A ticket waits, runs, and ends exactly once:
        ├── its caller left ──────────────────┴──> CANCELLED
        └── its deadline cannot be met any more ─> EXPIRED
 
-*When* is a batch sealed? As late as can be, for until then it may grow: when the device has nothing to do,
-or when what waits fills the best gear (most rows per millisecond). Such a batch gains nothing by waiting, and
-its copy in can overlap the run before it (DESIGN, decision 4). With `deferred`, and only while every ticket that
+*When* is a batch sealed? As late as can be, for until then it may grow: when the device has nothing to do, or will
+have nothing to do as soon as the batch has been packed and copied in (`Forecast.latest_start`), so that its copy in
+overlaps the run before it; or when what waits fills the best gear (most rows per millisecond), for such a batch gains
+nothing by waiting (DESIGN, decision 4). With one batch in flight the device has to be idle. With `deferred`, and only while every ticket that
 waits has a deadline, an idle device waits until these deadlines leave no more time for the rows that wait and one
 more (Symphony's window, facts: peers §4.3); shapes that do not run together leave each other time. A policy's WAIT
 ends then, too: an idle device lets no deadline pass that it was asked about in time. Once the planner drains, nothing
@@ -84,6 +85,7 @@ class Planner:
         in_flight: the most batches that may run at once, 1 to `slots`; None is `slots`.
         priority_levels: how many levels of priority there are.
         deferred: whether an idle device may wait while all deadlines allow it, for larger batches.
+        early_s: how many seconds earlier than needed the next batch is chosen while one runs, for timers are late.
 
     Raises:
         ConfigError: a bound out of its range, or a policy that wants a gear which is not compiled.
@@ -99,6 +101,7 @@ class Planner:
         in_flight: int | None = None,
         priority_levels: int = 1,
         deferred: bool = False,
+        early_s: float = 0.0,
     ) -> None:
         if not tables:
             raise ConfigError("no cost table: give one for each bucket")
@@ -116,6 +119,7 @@ class Planner:
         self._levels = priority_levels
         self._middle = (priority_levels + 1) // 2
         self._deferred = deferred
+        self._early_s = early_s
         self._buckets = len(tables)
         self._forecast = Forecast()
         self._rate = RateMeter()
@@ -194,13 +198,14 @@ class Planner:
         """
         return self._end(ticket, TicketState.CANCELLED)
 
-    def finished(self, batch: Batch) -> list[Ticket]:
-        """Note that a batch came back, free its slot, and return the tickets that are DONE by it.
+    def finished(self, now: float, batch: Batch) -> list[Ticket]:
+        """Note that a batch came back at `now`, free its slot, and return the tickets that are DONE by it.
 
         Raises:
             ValueError: the batch is not running.
         """
         self._release(batch)
+        self._forecast.landed(batch.slot, now)
         done = []
         for ticket, _, rows, _ in batch.pieces:
             ticket.landed_rows += rows
@@ -218,6 +223,7 @@ class Planner:
             ValueError: the batch is not running.
         """
         self._release(batch)
+        self._forecast.gone(batch.slot)
         return [piece.ticket for piece in batch.pieces if self._end(piece.ticket, TicketState.FAILED)]
 
     def fail_all(self) -> list[Ticket]:
@@ -264,7 +270,7 @@ class Planner:
         gear = prices.gears.cover(rows)
         batch = Batch(self._free_slots.pop(), bucket, gear, rows, tuple(pieces), now)
         self._running[batch.slot] = batch
-        self._forecast.sealed(now, prices.stages_s[gear])
+        self._forecast.sealed(batch.slot, now, prices.stages_s[gear])
         return batch
 
     def take_expired(self, now: float) -> list[Ticket]:
@@ -284,6 +290,11 @@ class Planner:
         """
         wakeup = min(self._waiting.next_latest(self._planned_at), self._composer.ask_at)
         return None if wakeup == inf else wakeup
+
+    def next_expiry(self) -> float | None:
+        """When the next ticket expires, in seconds, or earlier where that is far away; None if none does."""
+        expiry = self._waiting.next_latest(self._planned_at)
+        return None if expiry == inf else expiry
 
     # --- what can be seen from outside ----------------------------------------------------------
 
@@ -316,6 +327,7 @@ class Planner:
     def _tune(self, tables: Sequence[CostTable], policy: Policy) -> None:
         """Make an empty queue, and what composes batches out of it, for these costs and this policy."""
         prices = [Prices(table, policy.usable(table.gears)) for table in tables]
+        self._forecast.host_s = max(table.host_ms for table in tables) / 1e3
         # No ticket is due later than this after its offer.
         waiting = Waiting(prices, PATIENCE_S + (self._levels - 1) * STEP_S)
         self._composer = Composer(
@@ -326,6 +338,7 @@ class Planner:
             forecast=self._forecast,
             drop=self._drop,
             deferred=self._deferred,
+            early_s=self._early_s,
         )
         self._prices = prices
         self._waiting = waiting
@@ -359,8 +372,6 @@ class Planner:
             raise ValueError(f"the batch in slot {batch.slot} is not running: it finished or failed before")
         del self._running[batch.slot]
         self._free_slots.append(batch.slot)
-        if not self._running:
-            self._forecast.nothing_runs()
 
     def _expire(self, now: float) -> None:
         """End the tickets that can no longer be met by themselves, and keep them for `take_expired`."""

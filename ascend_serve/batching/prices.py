@@ -27,7 +27,8 @@ class Prices:
         gears: as given.
         best: the usable gear with the most rows per millisecond.
         stages_s: the stages of each usable gear.
-        row_ns: nanoseconds a row takes at the best gear, while the stages of batches overlap.
+        longest_s: the longest copy in, compute and copy out of any usable gear.
+        row_ns: nanoseconds a row takes at the best gear, one batch after the other.
     """
 
     def __init__(self, costs: CostTable, gears: Gears) -> None:
@@ -39,6 +40,8 @@ class Prices:
             gear: (costs.copy_in_ms[at] / 1e3, costs.ms[at] / 1e3, costs.copy_out_ms[at] / 1e3)
             for gear, at in places.items()
         }
+        copies_in, computes, copies_out = zip(*self.stages_s.values(), strict=True)
+        self.longest_s: StageSeconds = (max(copies_in), max(computes), max(copies_out))
         self.row_ns = max(1, int(costs.pace_ms_of(self.best) / self.best * 1e6))
         # The least seconds of any gear with that much room or more: a larger gear may be the quicker one.
         self._least_s: list[float] = [inf] * len(gears)

@@ -8,6 +8,8 @@ moves it, while a lasting change does within a few batches:
 - `REACH` 0.5: a sample counts as at most half of the mean above or below it, so that one of 100 times the mean moves it
   by 3.2 %, and a lasting change to twice the time or more is told after 4 runs, one of 15 % after 17.
 
+The host's part of a batch is the median of its last `HOST_RUNS` samples, for it swings with whatever else the host does.
+
 Costs that were never measured stay neutral: live batches alone would price some gears and leave others at a guess.
 
 Rests on facts: batching policy §5 (solve again when a gear moved by more than 10 %).
@@ -15,7 +17,10 @@ Rests on facts: batching policy §5 (solve again when a gear moved by more than 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
 
 from ascend_serve.batching.costs import TIMER_STEP_MS, CostTable
 from ascend_serve.errors import ConfigError
@@ -31,6 +36,12 @@ REACH = 0.5
 DRIFT = 0.10
 """Move of a stage, as a share of the gear's longest stage, past which decisions are out of date."""
 
+HOST_RUNS = 32
+"""Batches of which the host's part is the median; half as many are enough to begin with."""
+
+HOST_DRIFT_MS = 0.1
+"""Move of the host's part past which decisions are out of date, if it is also more than a fifth of it."""
+
 
 class CostBook:
     """Robust live costs of every gear of every bucket.
@@ -38,12 +49,13 @@ class CostBook:
     Args:
         buckets: compiled gears of each bucket.
         times: what was measured before; empty when nothing was, and then nothing is refined.
+        overlap: whether the next batch is chosen while one runs; without times to go by it never is.
 
     Raises:
         ConfigError: times for some of the gears alone, or for what is not compiled, or that cannot be.
     """
 
-    def __init__(self, buckets: Sequence[Gears], times: GearTimes) -> None:
+    def __init__(self, buckets: Sequence[Gears], times: GearTimes, *, overlap: bool = True) -> None:
         measured = {bucket for bucket, _ in times}
         for bucket in sorted(measured.symmetric_difference(range(len(buckets))) if times else ()):
             fault = "times are given for" if bucket in measured else "no times are given for"
@@ -56,6 +68,10 @@ class CostBook:
         self._runs = {key: timing.runs for key, timing in times.items()}
         self._told: dict[tuple[int, int], Stages] = {}
         self._drifted: set[tuple[int, int]] = set()
+        self._overlap = overlap and bool(times)
+        self._host: deque[float] = deque(maxlen=HOST_RUNS)
+        self._host_runs = 0
+        self._host_ms = self._told_host_ms = 0.0
         self.tables()
 
     def update(self, bucket: int, gear: int, stages: Stages) -> None:
@@ -80,18 +96,34 @@ class CostBook:
         elif self._drifted:
             self._drifted.discard(key)
 
+    def update_host(self, bucket: int, gear: int, took_ms: float) -> None:
+        """Take what one batch took that had the device to itself, from the decision until its end was known."""
+        means = self._means.get((bucket, gear))
+        if means is None:
+            return
+        self._host.append(max(0.0, took_ms - sum(means)))
+        self._host_runs += 1
+        if self._host_runs % (HOST_RUNS // 2) == 0:
+            self._host_ms = median(self._host)
+
     @property
     def drifted(self) -> bool:
-        """Whether a gear is now more than `DRIFT` from the tables that were handed out last."""
-        return bool(self._drifted)
+        """Whether a gear, or the host, is now too far from the tables that were handed out last."""
+        moved_ms = abs(self._host_ms - self._told_host_ms)
+        return bool(self._drifted) or moved_ms > max(HOST_DRIFT_MS, self._told_host_ms / 5)
 
     def tables(self) -> tuple[CostTable, ...]:
         """Hand out cost tables as they are by now, one for each bucket; drift counts from these on."""
         times = self.times()
         tables = tuple(
-            CostTable.of(gears, {gear: timing for (at, gear), timing in times.items() if at == bucket})
+            replace(
+                CostTable.of(gears, {gear: timing for (at, gear), timing in times.items() if at == bucket}),
+                host_ms=self._host_ms,
+                overlap=self._overlap,
+            )
             for bucket, gears in enumerate(self._buckets)
         )
+        self._told_host_ms = self._host_ms
         self._told = {key: Stages(*means) for key, means in self._means.items()}
         self._drifted.clear()
         return tables

@@ -96,8 +96,8 @@ class _Action:
 class Process:
     """The decision process of one cost table, for any rate.
 
-    The time of a run is that of all its stages: a policy is asked only when nothing runs, so no stage of that batch
-    overlaps another's. (The batch that is sealed while another runs is always one of the best gear.)
+    The time of a run is that to the next decision (`CostTable.pace_ms_of`): its longest stage where the next batch is
+    chosen while it runs, else all of it.
 
     Args:
         costs: the device time of each gear.
@@ -107,7 +107,7 @@ class Process:
     def __init__(self, costs: CostTable, *, states: int | None = None) -> None:
         self.gears = costs.gears
         self.states = states or max(LEAST_STATES, STATES_PER_ROW * costs.gears.largest)
-        self._ms = [costs.total_ms_of(gear) for gear in costs.gears]
+        self._ms = [costs.pace_ms_of(gear) for gear in costs.gears]
         self._knots = _knots(self.states, costs.gears.sizes)
         rows = np.arange(self.states + 1)
         takes = [*costs.gears, 0]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.policy import Policy
 from ascend_serve.batching.refining import CostBook
-from ascend_serve.spec.timing import Stages
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +46,8 @@ class Solver:
             self._first = self._loop.create_task(self._solve())
         await asyncio.shield(self._first)
 
-    def update(self, bucket: int, gear: int, stages: Stages) -> None:
-        """Take what one batch cost into the book, and solve again when the costs have drifted."""
-        self._book.update(bucket, gear, stages)
+    def look(self) -> None:
+        """Solve again if the costs in the book have drifted."""
         if self._book.drifted and not self._is_solving() and self._loop.time() >= self._not_before:
             self._again = self._loop.create_task(self._solve_again())
 

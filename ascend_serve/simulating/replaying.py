@@ -186,6 +186,7 @@ def what_if(recording: Recording, policy: Policy, *, timeline: bool = False) -> 
         max_queued_rows=header.max_queued_rows,
         priority_levels=header.priority_levels,
         deferred=header.deferred,
+        early_ms=header.early_s * 1e3,
         overhead_ms=_overhead_ms(recording, tables),
     )
     return simulate(tables, policy, arrivals_of(recording), settings=settings, timeline=timeline)
@@ -256,6 +257,7 @@ class _Tracer:
             in_flight=header.in_flight,
             priority_levels=header.priority_levels,
             deferred=header.deferred,
+            early_s=header.early_s,
         )
         self._tickets: dict[int, Ticket] = {}
         self._running: dict[int, Batch] = {}
@@ -277,7 +279,7 @@ class _Tracer:
         if isinstance(event, Cancelled):
             self._planner.cancel(self._tickets[event.ticket])
         elif isinstance(event, Landed):
-            self._planner.finished(self._running.pop(event.slot))
+            self._planner.finished(event.at, self._running.pop(event.slot))
         elif isinstance(event, Failed):
             self._planner.failed(self._running.pop(event.slot))
         elif isinstance(event, FailedAll):

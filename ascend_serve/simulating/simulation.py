@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from math import inf
 
@@ -34,6 +34,7 @@ class Settings:
         max_queued_rows: the most rows that may wait.
         priority_levels: how many levels there are.
         deferred: whether a batch waits for its deadline.
+        early_ms: how much earlier than needed a batch is chosen while one runs, for timers that are late.
         overhead_ms: from the end of a batch on the device until the planner knows of it.
     """
 
@@ -42,7 +43,13 @@ class Settings:
     max_queued_rows: int = 1 << 20
     priority_levels: int = 1
     deferred: bool = False
+    early_ms: float = 0.0
     overhead_ms: float = 0.0
+
+    def used(self, tables: Sequence[CostTable]) -> tuple[CostTable, ...]:
+        """The cost tables as a planner with these settings goes by them."""
+        overlap = (self.slots if self.in_flight is None else self.in_flight) > 1
+        return tuple(replace(table, host_ms=self.overhead_ms, overlap=overlap) for table in tables)
 
 
 def simulate(
@@ -119,6 +126,7 @@ class _Run:
         self, tables: Sequence[CostTable], policy: Policy, devices: int, settings: Settings, *, timeline: bool
     ) -> None:
         self._seen = Outcome(devices=devices)
+        tables = settings.used(tables)
         solved = policy.prepared(tables)
         self._devices = [
             _Device(number, tables, solved, settings, self._seen, timeline=timeline)
@@ -178,6 +186,7 @@ class _Device:
             in_flight=settings.in_flight,
             priority_levels=settings.priority_levels,
             deferred=settings.deferred,
+            early_s=settings.early_ms / 1e3,
         )
         # Seconds of each stage by (bucket, gear): looked up for each batch.
         self._stages_s = {
@@ -230,7 +239,7 @@ class _Device:
 
     def _land(self, now: float, batch: Batch) -> int:
         seen = self._seen
-        ended = self._planner.finished(batch)
+        ended = self._planner.finished(now, batch)
         for ticket in ended:
             self.rows -= ticket.rows
             seen.answered_rows += ticket.rows

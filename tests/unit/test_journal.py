@@ -45,7 +45,7 @@ def tables(draw):
     gears = Gears.of(draw(st.sets(st.integers(1, 512), min_size=1, max_size=5)))
     stage = st.lists(ms, min_size=len(gears), max_size=len(gears)).map(tuple)
     compute = st.lists(st.floats(1e-3, 1e4), min_size=len(gears), max_size=len(gears)).map(tuple)
-    return CostTable(gears, draw(compute), draw(stage), draw(stage))
+    return CostTable(gears, draw(compute), draw(stage), draw(stage), draw(ms), draw(st.booleans()))
 
 
 many_tables = st.lists(tables(), min_size=1, max_size=3).map(tuple)
@@ -62,7 +62,7 @@ told = st.sampled_from(
 pieces = st.lists(st.tuples(counts, counts, st.integers(1, 600)), max_size=5).map(tuple)
 events = st.one_of(
     st.builds(
-        Header, many_tables, told, st.integers(1, 4), sizes, priorities, st.integers(1, 9), st.booleans()
+        Header, many_tables, told, st.integers(1, 4), sizes, priorities, st.integers(1, 9), st.booleans(), ms
     ),
     st.builds(Offered, times, counts, st.integers(1, 600), fits, maybe_times, priorities),
     st.builds(
@@ -142,8 +142,8 @@ def test_any_other_broken_line_is_told_with_its_number(lines):
         ('{"event": "header", "schema": 2}', "reads schema 1"),
         ('{"event": "header"}', "has schema None"),
         (
-            '{"event": "retuned", "at": 1, "tables": [{"gears": [], "ms": [], "copy_in_ms": [], "copy_out_ms": []}],'
-            ' "policy": {}}',
+            '{"event": "retuned", "at": 1, "tables": [{"gears": [], "ms": [], "copy_in_ms": [], "copy_out_ms": [],'
+            ' "host_ms": 0, "overlap": true}], "policy": {}}',
             "gears is empty",
         ),
     ],

@@ -69,7 +69,7 @@ def test_while_the_device_is_busy_the_next_batch_grows() -> None:
     for _ in range(15):
         offer(machine, 1)
         assert machine.plan(0.0) is None
-    machine.finished(first)
+    machine.finished(0.0, first)
     assert sealed(machine).rows == 15
 
 
@@ -95,7 +95,7 @@ def test_no_batch_is_sealed_early_without_a_free_slot() -> None:
     offer(machine, *[1] * 48)
     first, second = sealed(machine), sealed(machine)
     assert machine.plan(0.0) is None
-    machine.finished(second)
+    machine.finished(0.0, second)
     assert sealed(machine).slot == second.slot
     assert first.slot != second.slot
 
@@ -105,7 +105,7 @@ def test_in_flight_one_never_overlaps() -> None:
     offer(machine, *[1] * 32)
     first = sealed(machine)
     assert machine.plan(0.0) is None
-    machine.finished(first)
+    machine.finished(0.0, first)
     assert sealed(machine).rows == 16
 
 
@@ -117,7 +117,7 @@ def test_a_request_that_does_not_fit_the_rest_waits_whole_and_nobody_overtakes_i
     offer(machine, 10, 10, 1)
     first = sealed(machine)
     assert (sizes(first), first.gear) == ([10], 16)
-    machine.finished(first)
+    machine.finished(0.0, first)
     assert sizes(sealed(machine)) == [10, 1]
 
 
@@ -131,9 +131,9 @@ def test_a_split_ticket_is_done_when_its_last_piece_is_back_in_any_order() -> No
     machine = planner()
     ticket = machine.offer(0.0, 32)
     first, second = sealed(machine), sealed(machine)
-    assert machine.finished(second) == []
+    assert machine.finished(0.0, second) == []
     assert not ticket.ended
-    assert machine.finished(first) == [ticket]
+    assert machine.finished(0.0, first) == [ticket]
     assert ticket.state is TicketState.DONE
 
 
@@ -164,7 +164,7 @@ def test_fixed_runs_and_splits_at_its_own_gear() -> None:
     first, second = sealed(machine), machine.plan(0.0)
     assert (first.gear, sizes(first)) == (4, [4])
     assert second is None
-    machine.finished(first)
+    machine.finished(0.0, first)
     second = sealed(machine)
     assert (second.gear, sizes(second)) == (4, [1, 2]), "the small one goes first"
 
@@ -206,7 +206,7 @@ def test_the_result_of_a_ticket_that_was_cancelled_while_it_ran_is_dropped() -> 
     ticket = machine.offer(0.0, 1)
     batch = sealed(machine)
     assert machine.cancel(ticket)
-    assert machine.finished(batch) == []
+    assert machine.finished(0.0, batch) == []
     assert ticket.state is TicketState.CANCELLED
 
 
@@ -227,7 +227,7 @@ def test_a_failed_batch_fails_its_own_tickets_alone() -> None:
     first, second = sealed(machine), sealed(machine)
     assert machine.failed(second) == [split]
     assert machine.queued_rows == 1, "the rest of the split ticket is dropped"
-    assert [ticket.rows for ticket in machine.finished(first)] == [16]
+    assert [ticket.rows for ticket in machine.finished(0.0, first)] == [16]
     assert [piece.ticket for piece in sealed(machine).pieces] == [other]
 
 
@@ -237,7 +237,7 @@ def test_fail_all_ends_what_waits_and_what_runs_once() -> None:
     batch = sealed(machine)
     assert machine.fail_all() == tickets
     assert machine.fail_all() == []
-    assert machine.finished(batch) == []
+    assert machine.finished(0.0, batch) == []
     assert machine.plan(0.0) is None
     machine.check()
 
@@ -246,10 +246,11 @@ def test_a_batch_comes_back_once() -> None:
     machine = planner()
     offer(machine, 1)
     batch = sealed(machine)
-    machine.finished(batch)
-    for event in (machine.finished, machine.failed):
-        with pytest.raises(ValueError, match="is not running"):
-            event(batch)
+    machine.finished(0.0, batch)
+    with pytest.raises(ValueError, match="is not running"):
+        machine.finished(0.0, batch)
+    with pytest.raises(ValueError, match="is not running"):
+        machine.failed(batch)
 
 
 # --- bounds --------------------------------------------------------------------------------------
@@ -332,19 +333,19 @@ def test_retuning_changes_what_is_decided_next_and_nothing_else() -> None:
     first = sealed(machine)
     assert (first.gear, first.rows) == (8, 8)
     machine.retune([CostTable.of(Gears(GEARS), COSTS)], PadUp())
-    machine.finished(first)
+    machine.finished(0.0, first)
     assert sealed(machine).rows == 1
 
 
 def test_a_ticket_that_has_begun_is_retuned_in_its_bucket() -> None:
     machine = planner(policy=Fixed(4))
     ticket = machine.offer(0.0, 6)
-    machine.finished(sealed(machine))
+    machine.finished(0.0, sealed(machine))
     machine.retune([CostTable.of(Gears(GEARS), COSTS)], PadUp())
     machine.check()
     batch = sealed(machine)
     assert (batch.gear, batch.rows, batch.pieces[0].start) == (4, 2, 4)
-    assert machine.finished(batch) == [ticket]
+    assert machine.finished(0.0, batch) == [ticket]
 
 
 def test_there_are_as_many_tables_after_retuning() -> None:

@@ -78,7 +78,7 @@ def test_short_rows_run_apart_where_that_is_cheaper() -> None:
     # Together 13 ms; apart 3 + 7 ms.
     first = sealed(machine)
     assert (first.bucket, tickets(first)) == (0, short)
-    machine.finished(first)
+    machine.finished(0.0, first)
     second = sealed(machine)
     assert (second.bucket, tickets(second)) == (1, long)
 
@@ -88,7 +88,7 @@ def test_the_head_of_the_order_decides() -> None:
     long, short = offer(machine, *[1] * 8, fits=(1,)), offer(machine, *[1] * 8)
     first = sealed(machine)
     assert (first.bucket, tickets(first)) == (1, long)
-    machine.finished(first)
+    machine.finished(0.0, first)
     assert tickets(sealed(machine)) == short
 
 
@@ -134,12 +134,12 @@ def test_a_split_ticket_stays_in_its_bucket() -> None:
     first = sealed(machine)
     assert first.bucket == 0
     offer(machine, *[1] * 15, fits=(1,))
-    machine.finished(first)
+    machine.finished(0.0, first)
     seen = []
     while not large.ended:
         batch = sealed(machine)
         seen += [batch.bucket for ticket in tickets(batch) if ticket is large]
-        machine.finished(batch)
+        machine.finished(0.0, batch)
     assert set(seen) == {0}
 
 
@@ -151,7 +151,7 @@ def test_a_large_ticket_in_one_bucket_holds_up_small_ones_of_another_for_one_bat
         offer(machine, *[1] * 16, fits=(0,))
         batch = sealed(machine)
         led.append(tickets(batch)[0] is large)
-        machine.finished(batch)
+        machine.finished(0.0, batch)
     assert led == [True, False, True, False, True, False]
 
 
@@ -228,7 +228,7 @@ def test_a_full_batch_of_other_shapes_is_sealed_while_the_device_is_busy() -> No
     assert (batch.bucket, [piece.ticket for piece in batch.pieces]) == (1, others[:16])
     assert machine.plan(0.0) is None, "nobody is passed twice"
     for running in list(machine._running.values()):
-        machine.finished(running)
+        machine.finished(0.0, running)
     assert sealed(machine).pieces[0].ticket is head
 
 

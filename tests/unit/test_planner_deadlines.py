@@ -79,7 +79,7 @@ def test_what_runs_counts() -> None:
 def test_a_batch_that_came_back_sooner_than_expected_counts_no_more() -> None:
     machine = planner()
     offer(machine, *[None] * 16)
-    machine.finished(sealed(machine))
+    machine.finished(0.0, sealed(machine))
     assert machine.offer(0.001, 1, deadline=0.0024)
 
 
@@ -147,7 +147,7 @@ def test_a_ticket_that_runs_no_longer_expires() -> None:
     batch = sealed(machine)
     assert machine.next_wakeup() is None
     assert machine.take_expired(9.0) == []
-    assert machine.finished(batch) == [ticket]
+    assert machine.finished(0.0, batch) == [ticket]
 
 
 def test_a_split_ticket_has_the_time_that_its_rest_takes() -> None:
@@ -158,7 +158,7 @@ def test_a_split_ticket_has_the_time_that_its_rest_takes() -> None:
     assert machine.next_wakeup() == pytest.approx(0.0176), "24 rows are left"
     assert machine.take_expired(0.0175) == []
     assert machine.take_expired(0.0177) == [ticket]
-    assert machine.finished(batch) == []
+    assert machine.finished(0.0, batch) == []
     assert machine.queued_rows == 0
 
 
@@ -170,7 +170,7 @@ def test_a_ticket_that_the_batch_before_it_makes_late_is_dropped() -> None:
     batch = sealed(machine)
     assert tickets(batch) == [leader]
     assert machine.take_expired(0.0) == []
-    machine.finished(batch)
+    machine.finished(0.0079, batch)
     assert machine.plan(0.0079) is None
     assert machine.take_expired(0.0079) == [late]
 
@@ -210,7 +210,7 @@ def test_in_a_crowd_an_urgent_ticket_is_met_while_the_others_have_time() -> None
     others = offer(machine, *[500.0] * 40)
     batch = sealed(machine)
     assert (batch.gear, tickets(batch)) == (1, urgent)
-    machine.finished(batch)
+    machine.finished(0.0013, batch)
     assert tickets(sealed(machine, 0.0013)) == others[:16]
 
 
@@ -306,7 +306,7 @@ def test_deferring_breaks_no_deadline_that_it_could_have_met(arrivals: list[tupl
         times += [wakeup] if wakeup is not None else []
         now = max(now, min(times))
         if running and free_at <= now:
-            done += [(ticket, now) for ticket in machine.finished(running)]
+            done += [(ticket, now) for ticket in machine.finished(now, running)]
             running = None
         while events and events[0][0] / 1e3 <= now:
             machine.offer(now, 1, deadline=now + events.pop(0)[1] / 1e3)
@@ -339,7 +339,7 @@ def test_in_an_overload_the_device_still_runs_in_time_nearly_all_that_it_can(rat
     while coming < len(arrivals) or running:
         if running and (coming == len(arrivals) or free_at <= arrivals[coming]):
             now = free_at
-            ended = machine.finished(running)
+            ended = machine.finished(now, running)
             good += sum(now <= (ticket.deadline or 0) + 1e-9 for ticket in ended)
             late += len(ended)
             running = None
@@ -377,7 +377,7 @@ def test_deferred_batches_of_other_shapes_leave_each_other_time() -> None:
     wakeup = machine.next_wakeup()
     assert wakeup is not None
     first = sealed(machine, wakeup)
-    machine.finished(first)
+    machine.finished(wakeup + 0.0026, first)
     # As if it had run at the gear with room for one more, which is what it had to reckon with.
     second = sealed(machine, wakeup + 0.0026)
     assert [*tickets(first), *tickets(second)] == offered
@@ -426,7 +426,7 @@ def test_a_policy_that_may_wait_does_not_while_the_replica_drains() -> None:
     policy = Optimal(may_wait=True).prepared([table])
     machine = planner(policy, table=table)
     for number in range(200):
-        machine.finished(sealed_after(machine, number * 0.001))
+        machine.finished(number * 0.001, sealed_after(machine, number * 0.001))
     (ticket,) = offer(machine, None, now=0.2)
     assert machine.plan(0.2) is None, "else this test shows nothing"
     machine.drain()

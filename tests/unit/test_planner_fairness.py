@@ -24,7 +24,7 @@ def run(machine: Planner, now: float = 0.0) -> Batch:
     """Seal the next batch and let it come back."""
     batch = machine.plan(now)
     assert batch is not None
-    machine.finished(batch)
+    machine.finished(now, batch)
     machine.check()
     return batch
 
@@ -101,7 +101,7 @@ def test_nobody_is_passed_for_longer_than_patience_and_the_steps(
         assert batch is not None
         for ticket in tickets(batch):
             assert patient in tickets(batch) or ticket.offered_at <= bound, "nobody later goes before it"
-        machine.finished(batch)
+        machine.finished(now, batch)
         now += 0.25
         batches += 1
         for ticket in list(machine._waiting):
@@ -239,5 +239,5 @@ def test_the_hold_up_is_bounded_whatever_comes(steps: list[tuple[int, int]], slo
                 assert not batch.pieces[0].ticket.large
             had_large = any(ticket.large for ticket in tickets(batch))
         for _ in range(min(back, len(running))):
-            machine.finished(running.pop(0))
+            machine.finished(now, running.pop(0))
         machine.check()

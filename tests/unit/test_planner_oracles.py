@@ -52,7 +52,7 @@ def test_without_deadlines_and_large_tickets_it_is_first_come_first_served(
             planner.offer(float(now), step)
             other.queue.append(step)
         elif step == "back" and running:
-            planner.finished(running.pop(0))
+            planner.finished(float(now), running.pop(0))
             other.running -= 1
         elif step == "plan":
             while (batch := planner.plan(float(now))) is not None:
@@ -117,7 +117,7 @@ def starts(times: list[tuple[float, int]], policy: FixedWait) -> list[tuple[floa
         events += [wakeup] if wakeup is not None else []
         now = min(events)
         if running and free_at <= now:
-            planner.finished(running)
+            planner.finished(now, running)
             running = None
         while coming and coming[0][0] <= now:
             planner.offer(now, coming.popleft()[1])

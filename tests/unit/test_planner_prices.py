@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ascend_serve.batching.backlog import BIN_S, Backlog
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.forecast import Forecast
-from ascend_serve.batching.prices import MOST_LOOKED_AT, Prices
+from ascend_serve.batching.prices import MOST_LOOKED_AT, Prices, StageSeconds
 from ascend_serve.spec.gears import Gears
 
 pytestmark = pytest.mark.unit
@@ -150,16 +150,71 @@ def test_work_ahead_is_that_of_a_plain_list_but_for_one_bin(
 def test_a_batch_copies_in_while_the_one_before_it_computes() -> None:
     forecast = Forecast()
     assert forecast.back_at(1.0, (0.1, 1.0, 0.1)) == pytest.approx(2.2)
-    forecast.sealed(1.0, (0.1, 1.0, 0.1))
+    forecast.sealed(0, 1.0, (0.1, 1.0, 0.1))
     assert forecast.compute_until == pytest.approx(2.1)
     assert forecast.back_at(1.5, (0.1, 1.0, 0.1)) == pytest.approx(3.2)
-    forecast.sealed(1.5, (0.1, 1.0, 0.1))
+    forecast.sealed(1, 1.5, (0.1, 1.0, 0.1))
     assert forecast.back_at(1.6, (2.0, 1.0, 0.1)) == pytest.approx(4.7), "copy in is the longest stage here"
     assert forecast.back_at(1.6, (0.0, 0.0, 0.5)) == pytest.approx(3.7)
 
 
+class Pipeline:
+    """A device of three engines, each busy with one batch at a time, and a host around it; what a forecast is to tell."""
+
+    def __init__(self, host_s: float) -> None:
+        self.host_s = host_s
+        self.free_at = [0.0, 0.0, 0.0]
+
+    def run(self, now: float, stages: StageSeconds) -> float:
+        at = now + self.host_s
+        for engine, stage_s in enumerate(stages):
+            self.free_at[engine] = at = max(at, self.free_at[engine]) + stage_s
+        return at
+
+
+stage_seconds = st.tuples(st.floats(0, 3), st.floats(0.01, 3), st.floats(0, 3))
+
+
+@given(
+    batches=st.lists(st.tuples(st.floats(0, 4), stage_seconds), min_size=1, max_size=6),
+    new=stage_seconds,
+    host_s=st.floats(0, 1),
+    later=st.floats(0.001, 1),
+)
+def test_it_foretells_a_device_that_keeps_to_its_table(
+    batches: list[tuple[float, StageSeconds]], new: StageSeconds, host_s: float, later: float
+) -> None:
+    forecast, device, now = Forecast(), Pipeline(host_s), 0.0
+    forecast.host_s = host_s
+    running: list[tuple[int, float]] = []
+    for slot, (gap, stages) in enumerate(batches):
+        now += gap
+        while running and running[0][1] <= now:
+            forecast.landed(*running.pop(0))
+        back_at = device.run(now, stages)
+        assert forecast.back_at(now, stages) == pytest.approx(back_at)
+        forecast.sealed(slot, now, stages)
+        running.append((slot, back_at))
+    # Whoever is sealed by then is back as early as can be, and whoever is sealed later is not.
+    earliest, latest = forecast.back_at(now, new), forecast.latest_start(new)
+    if latest > now:
+        assert forecast.back_at(latest, new) == pytest.approx(earliest)
+        assert forecast.back_at(latest + later, new) == pytest.approx(earliest + later)
+    else:
+        assert forecast.back_at(now + later, new) == pytest.approx(earliest + later)
+
+
+def test_a_batch_that_came_back_late_sets_those_behind_it_right() -> None:
+    forecast = Forecast()
+    forecast.sealed(0, 0.0, (0.5, 1.0, 0.25))
+    forecast.sealed(1, 0.5, (0.5, 1.0, 0.25))
+    assert forecast.compute_until == pytest.approx(2.5)
+    forecast.landed(0, 2.75)
+    assert forecast.compute_until == pytest.approx(3.5), "the first was computed at 2.5, a second late"
+
+
 def test_when_nothing_runs_the_forecast_starts_afresh() -> None:
     forecast = Forecast()
-    forecast.sealed(0.0, (1.0, 1.0, 1.0))
-    forecast.nothing_runs()
+    forecast.sealed(0, 0.0, (1.0, 1.0, 1.0))
+    forecast.landed(0, 0.4)
     assert forecast.back_at(0.5, (0.0, 1.0, 0.0)) == pytest.approx(1.5)

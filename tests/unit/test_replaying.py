@@ -80,7 +80,7 @@ class Recorder:
     def land(self, stages=None):
         if self.running:
             batch = self.running.pop(0)
-            self.planner.finished(batch)
+            self.planner.finished(self.now, batch)
             self.events.append(Landed(self.now, batch.slot, stages))
 
     def fail(self):
