@@ -68,6 +68,7 @@ class DataPlane:
         ready: whether the model is warmed and takes requests.
         max_rows: rows one request may have.
         padded: axes along which requests may be shorter than the model.
+        priority_levels: how many levels of priority `infer` knows.
         version: the one version served.
         platform: the `platform` of the model's metadata.
 
@@ -83,6 +84,7 @@ class DataPlane:
         ready: Callable[[], bool],
         max_rows: int,
         padded: Sequence[PaddedLength] = (),
+        priority_levels: int = 1,
         version: str = "1",
         platform: str = "ascend_om",
     ) -> None:
@@ -93,6 +95,7 @@ class DataPlane:
         self._ready = ready
         self._check = TensorCheck(spec, max_rows, padded)
         self._padded = padded_axes(spec, padded)
+        self._priority_levels = priority_levels
         self._inputs = [tensor.name for tensor in spec.inputs]
         self._outputs = [tensor.name for tensor in spec.outputs]
         self._version = version
@@ -173,7 +176,9 @@ class DataPlane:
         """
         self.check_model(request.model_name, request.model_version)
         if request.parameters:
-            deadline_s, priority = schedule_of(request.parameters, deadline_s, priority)
+            deadline_s, priority = schedule_of(
+                request.parameters, deadline_s, priority, self._priority_levels
+            )
         wanted = self._wanted(request.outputs) if request.outputs else None
         self._check(request.inputs)
         outputs = await self._infer(request.inputs, deadline_s=deadline_s, priority=priority)

@@ -29,6 +29,7 @@
         │   ├── AclServiceError      3xxxxx: business state
         │   ├── AclWaitTimeout       a bounded wait ended: not a fault of the device
         │   └── AclDeviceFault       5xxxxx: the device or its driver failed
+        ├── TooLittleMemory          what is to be loaded does not fit the device's memory
         └── LaneStalled              the thread that owns the device does not return
 
 Every class carries *hints* for front doors as plain integers, so that this module needs no server library:
@@ -322,6 +323,13 @@ class AclDeviceFault(AclError):
 
     http_status = 503
     grpc_status = 14
+
+
+class TooLittleMemory(DeviceError):
+    """What is to be loaded takes more memory than the device has free; nothing was loaded."""
+
+    http_status = 503
+    grpc_status = 8
 
 
 class LaneStalled(DeviceError):

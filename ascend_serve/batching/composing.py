@@ -134,9 +134,9 @@ class Composer:
                 group = ready
         gear = self._choice(now, group.rows, group.bucket)
         if gear != WAIT:
-            if busy and self._closings is None:
-                if not self._opens(now, self._prices[group.bucket].stages_s[gear]):
-                    return None
+            early = busy and self._closings is None
+            if early and not self._opens(now, self._prices[group.bucket].stages_s[gear]):
+                return None
             self.ask_at = inf
             return group, gear
         if not draining:
@@ -152,10 +152,10 @@ class Composer:
     def _opens(self, now: float, stages: StageSeconds) -> bool:
         """Whether a batch with these stages is to be sealed although another runs; `ask_at` says when, if not now.
 
-        Not if packing it and copying it in take less time than would be given away by choosing too early.
+        Not if the device would wait for it no longer than the time that is given away by choosing too early.
         """
         latest = self._forecast.latest_start(stages)
-        if self._forecast.compute_until - latest <= self._early_s:
+        if self._forecast.back_until - latest <= self._early_s:
             return False
         opening = latest - self._early_s
         if now < opening:

@@ -17,20 +17,21 @@ class Forecast:
     Attributes:
         host_s: seconds of the host around each batch.
         compute_until: when the last batch that was sealed has been computed, in seconds; minus infinity if none runs.
+        back_until: when it is back.
     """
 
-    __slots__ = ("_backs_at", "_copy_in_until", "_copy_out_until", "compute_until", "host_s")
+    __slots__ = ("_backs_at", "_copy_in_until", "back_until", "compute_until", "host_s")
 
     def __init__(self) -> None:
         self.host_s = 0.0
-        self._copy_in_until = self.compute_until = self._copy_out_until = -inf
+        self._copy_in_until = self.compute_until = self.back_until = -inf
         self._backs_at: dict[int, float] = {}
 
     def back_at(self, now: float, stages: StageSeconds) -> float:
         """When a batch with these stages would be back, if it were sealed at `now`."""
         copied_in = max(now + self.host_s, self._copy_in_until) + stages[0]
         computed = max(copied_in, self.compute_until) + stages[1]
-        return max(computed, self._copy_out_until) + stages[2]
+        return max(computed, self.back_until) + stages[2]
 
     def latest_start(self, stages: StageSeconds) -> float:
         """Until when a batch with these stages can be sealed and be back as early as if it were sealed at once.
@@ -42,7 +43,7 @@ class Forecast:
         start = max(
             self._copy_in_until,
             self.compute_until - copy_in_s,
-            self._copy_out_until - compute_s - copy_in_s,
+            self.back_until - compute_s - copy_in_s,
         )
         return start - self.host_s
 
@@ -50,8 +51,8 @@ class Forecast:
         """Note that a batch with these stages was sealed in a slot that is free."""
         self._copy_in_until = max(now + self.host_s, self._copy_in_until) + stages[0]
         self.compute_until = max(self._copy_in_until, self.compute_until) + stages[1]
-        self._copy_out_until = max(self.compute_until, self._copy_out_until) + stages[2]
-        self._backs_at[slot] = self._copy_out_until
+        self.back_until = max(self.compute_until, self.back_until) + stages[2]
+        self._backs_at[slot] = self.back_until
 
     def landed(self, slot: int, now: float) -> None:
         """Note that the batch in a slot came back at `now`."""
@@ -61,10 +62,10 @@ class Forecast:
             self._backs_at[other] += late_s
         self._copy_in_until += late_s
         self.compute_until += late_s
-        self._copy_out_until += late_s
+        self.back_until += late_s
 
     def gone(self, slot: int) -> None:
         """Note that a batch has failed, which says nothing of the time that the others take."""
         del self._backs_at[slot]
         if not self._backs_at:
-            self._copy_in_until = self.compute_until = self._copy_out_until = -inf
+            self._copy_in_until = self.compute_until = self.back_until = -inf

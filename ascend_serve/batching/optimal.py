@@ -29,6 +29,9 @@ RATE_STEP = 1.25
 TOP_LOAD = 0.96
 """The highest rate of the grid, as a share of what the device clears at the most."""
 
+TAIL_WEIGHT = 10.0
+"""What a row beyond the SLO counts more than a row, where nothing else is said."""
+
 _OBJECTIVES = ("mean", "tail")
 
 
@@ -47,7 +50,8 @@ class Optimal:
     Attributes:
         objective: `mean`, or `tail`, which weighs rows that wait for longer than `slo_ms` more.
         slo_ms: the latency that should seldom be passed, in milliseconds; needed for `tail`, and for it alone.
-        tail_weight: what a row beyond `slo_ms` counts more than a row, with `tail`.
+        tail_weight: what a row beyond `slo_ms` counts more than a row, with `tail` and for it alone; None is
+            `TAIL_WEIGHT`.
         may_wait: whether it may leave the device idle although rows wait, for the next one to come. That pays near
             saturation and in few states only, under 2 % of the mean latency, so it is off.
 
@@ -57,7 +61,7 @@ class Optimal:
 
     objective: str = "mean"
     slo_ms: float | None = None
-    tail_weight: float = 10.0
+    tail_weight: float | None = None
     may_wait: bool = False
 
     def __post_init__(self) -> None:
@@ -71,7 +75,11 @@ class Optimal:
             )
         if self.slo_ms is not None and not _positive(self.slo_ms):
             raise ConfigError(f"policy 'optimal': slo_ms is {self.slo_ms!r}; it is a number above 0")
-        if not _positive(self.tail_weight):
+        if self.objective == "mean" and self.tail_weight is not None:
+            raise ConfigError(
+                "policy 'optimal': tail_weight means nothing to objective 'mean': give objective 'tail'"
+            )
+        if self.tail_weight is not None and not _positive(self.tail_weight):
             raise ConfigError(
                 f"policy 'optimal': tail_weight is {self.tail_weight!r}; it is a number above 0"
             )
@@ -174,8 +182,9 @@ def _paces(costs: CostTable) -> tuple[Gears, tuple[float, ...]]:
 def _grid(policy: Optimal, gears: Gears, paces_ms: tuple[float, ...]) -> Grid:
     """One bucket solved; kept, for when costs drift they seldom do so in all buckets."""
     process = Process(CostTable(gears, paces_ms))
-    weight = policy.tail_weight if policy.objective == "tail" else 0.0
-    holding = Holding(weight, policy.slo_ms or 0.0)
+    holding = Holding()
+    if policy.slo_ms is not None:
+        holding = Holding(policy.tail_weight or TAIL_WEIGHT, policy.slo_ms)
     top = TOP_LOAD * process.capacity_per_ms
     rates = [top / RATE_STEP**step for step in reversed(range(RATES))]
     runs, waits = [], []

@@ -15,11 +15,11 @@ A ticket waits, runs, and ends exactly once:
 *When* is a batch sealed? As late as can be, for until then it may grow: when the device has nothing to do, or will
 have nothing to do as soon as the batch has been packed and copied in (`Forecast.latest_start`), so that its copy in
 overlaps the run before it; or when what waits fills the best gear (most rows per millisecond), for such a batch gains
-nothing by waiting (DESIGN, decision 4). With one batch in flight the device has to be idle. With `deferred`, and only while every ticket that
-waits has a deadline, an idle device waits until these deadlines leave no more time for the rows that wait and one
-more (Symphony's window, facts: peers §4.3); shapes that do not run together leave each other time. A policy's WAIT
-ends then, too: an idle device lets no deadline pass that it was asked about in time. Once the planner drains, nothing
-waits for more.
+nothing by waiting (DESIGN, decision 4). With one batch in flight the device has to be idle. With `deferred`, and only
+while every ticket that waits has a deadline, an idle device waits until these deadlines leave no more time for the rows
+that wait and one more (Symphony's window, facts: peers §4.3); shapes that do not run together leave each other time. A
+policy's WAIT ends then, too: an idle device lets no deadline pass that it was asked about in time. Once the planner
+drains, nothing waits for more.
 
 *Who* is in it? Tickets go by when they are due: at their deadline, or PATIENCE_S after their offer if that is
 earlier or they have none; and STEP_S later for each level of priority below the first. So of tickets that come

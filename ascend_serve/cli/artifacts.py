@@ -29,17 +29,18 @@ _INCOMPLETE = 1
 _WHOLE_KEY = re.compile(r"[0-9a-f]{64}")
 
 
-@click.group(name="artifacts")
+@click.group(name="artifacts", options_metavar="[--store URL]")
 @click.option(
     "--store",
     "url",
+    metavar="URL",
     help="Folder or URL of the store. [default: $ASCEND_SERVE_STORE, else ~/.cache/ascend_serve/artifacts]",
 )
 @click.pass_context
 def command(context: click.Context, url: str | None) -> None:
     """List, show, import, copy and clean the artifacts of a store.
 
-    KEY is the beginning of an artifact's key, or its name@soc.
+    KEY is the beginning of an artifact's key, or its name@soc. `--store` stands before the command.
     """
     context.obj = Store.lasting(url or env.store_url())
 
@@ -91,7 +92,7 @@ def show(store: Store, key: str, as_json: bool) -> None:
     click.echo(yaml.safe_dump({"location": location} | told, sort_keys=False, width=110), nl=False)
 
 
-@command.command(name="rm")
+@command.command(name="rm", short_help="Remove artifacts, failures or banks.")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @click.pass_obj
 def remove(store: Store, keys: tuple[str, ...]) -> None:
@@ -111,7 +112,11 @@ def remove(store: Store, keys: tuple[str, ...]) -> None:
 @click.argument("om", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the model. [default: the file's name without .om]")
 @click.option("--soc", help="The SoC it was compiled for, when the file does not tell.")
-@click.option("--batched/--not-batched", default=None, help="Whether axis 0 of a static model counts rows.")
+@click.option(
+    "--batched/--not-batched",
+    default=None,
+    help="Whether axis 0 counts rows, of a model without batch gears. [default: if all tensors share it]",
+)
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, file_okay=False),
@@ -189,7 +194,7 @@ def collect(store: Store, older_than: float, max_size: int | None, kept: tuple[s
     _tell_left("not removed", left)
 
 
-@command.command()
+@command.command(short_help="List the builds that failed.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON list.")
 @click.pass_obj
 def failures(store: Store, as_json: bool) -> None:

@@ -33,6 +33,9 @@ OUTCOME_HEADER = (
 )
 """Above `outcome_cells`."""
 
+MOST_ARRIVALS = 10_000_000
+"""Of a load that is made up; each is an object of its own, so these are some gigabytes."""
+
 
 def policy(text: str) -> Policy:
     """A policy, out of `optimal` or `optimal:objective=tail,slo_ms=20`; a click type.
@@ -46,7 +49,12 @@ def policy(text: str) -> Policy:
         option, equals, value = part.partition("=")
         if not equals:
             raise click.BadParameter(f"{text!r}: write options as NAME=VALUE, such as fixed:gear=8")
-        options[option.strip()] = yaml.safe_load(value)
+        try:
+            options[option.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise click.BadParameter(
+                f"{part!r}: {value!r} is no value: give a number, true or a word"
+            ) from error
     try:
         return policy_named(name.strip(), **options)
     except ConfigError as error:
@@ -61,8 +69,10 @@ def sizes(text: str) -> Gears:
     """
     try:
         return Gears.of(int(part) for part in text.split(","))
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
     except ValueError as error:
-        raise click.BadParameter(f"{text!r}: {error}; give sizes such as 1,2,4,8") from error
+        raise click.BadParameter(f"{text!r} is no list of gears: give sizes such as 1,2,4,8") from error
 
 
 def changing_rates(text: str) -> tuple[float, float, float]:
@@ -107,15 +117,12 @@ def read_load(
     """The arrivals of the one load that is given.
 
     Raises:
-        ConfigError: not exactly one is given, or it cannot be read.
+        ConfigError: not exactly one is given, it cannot be read, or it has no arrival or more than `MOST_ARRIVALS`.
     """
     if sum(load is not None for load in (rate, changing, trace)) != 1:
         raise ConfigError("give one load: --rate 1600, --bursts 200,1800,0.5 or --trace FILE")
-    if rate is not None:
-        return poisson(rate, seconds, seed)
-    if changing is not None:
-        return bursts(*changing, seconds, seed)
-    assert trace is not None
+    if trace is None:
+        return _made_up(rate, changing, seconds, seed)
     try:
         with trace.open(encoding="utf-8") as lines:
             return read_trace(lines)
@@ -167,12 +174,32 @@ def outcome_cells(told: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _made_up(
+    rate: float | None, changing: tuple[float, float, float] | None, seconds: float, seed: int
+) -> list[Arrival]:
+    most = max(rate or 0.0, *(changing or ())[:2], 0.0)
+    if most * seconds > MOST_ARRIVALS:
+        raise ConfigError(
+            f"{most:,.0f} arrivals a second for {seconds:g} s are more than the {MOST_ARRIVALS:,} that are simulated "
+            "at the most: give fewer --seconds"
+        )
+    if changing is not None:
+        arrivals = bursts(*changing, seconds, seed)
+    else:
+        assert rate is not None, "the caller saw that one load is given"
+        arrivals = poisson(rate, seconds, seed)
+    if not arrivals:
+        raise ConfigError(f"nothing arrived in {seconds:g} s: give more --seconds, or a higher rate")
+    return arrivals
+
+
 def _read_costs_file(path: Path, bucket: int) -> CostTable:
     try:
         measured = MeasuredTimes.from_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(
-            f"cannot read {path}: {error.strerror}: give a file of measured times, or text such as 1:1.3,4:2.6"
+            f"--costs {path} is neither a list of GEAR:MS, such as 1:1.3,4:2.6, nor a file that can be read: "
+            f"{error.strerror}"
         ) from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error

@@ -34,6 +34,10 @@ from ascend_serve.spec.gears import Gears
 _USUAL_POLICIES = ("optimal", "pad_up")
 _ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 _SIMULATED_SETS = 5
+_OVERRUN = 0.05
+_OVERRUN_RUNS = 10
+"""A load is more than was cleared if this share of its length, and so many of the longest runs, were still needed
+after its last arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class _Question:
     metavar="FILE|GEAR:MS,...",
     help="Device times: the file that replicas keep beside an artifact, or text such as 1:1.3,4:2.6,8:4.4,16:8.0.",
 )
-@click.option("--bucket", default=0, show_default=True, help="Plan for this bucket of the file.")
+@click.option("--bucket", metavar="N", default=0, show_default=True, help="Plan for this bucket of the file.")
 @click.option("--rate", type=float, metavar="ROWS/S", help="Load: a Poisson stream of single rows.")
 @click.option(
     "--bursts",
@@ -91,9 +95,14 @@ class _Question:
     help="Load: lines of 'seconds[,rows]', or of JSON.",
 )
 @click.option(
-    "--seconds", type=_ABOVE_ZERO, default=30.0, show_default=True, help="Length of a load that is no trace."
+    "--seconds",
+    type=_ABOVE_ZERO,
+    metavar="S",
+    default=30.0,
+    show_default=True,
+    help="Length of a load that is no trace.",
 )
-@click.option("--seed", default=1, show_default=True, help="Seed of a load that is no trace.")
+@click.option("--seed", metavar="N", default=1, show_default=True, help="Seed of a load that is no trace.")
 @click.option(
     "--policy",
     "policies",
@@ -105,12 +114,16 @@ class _Question:
 @click.option(
     "--devices",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Try this many NPUs. [default: with --slo-ms the least that are good enough, else 1]",
 )
-@click.option("--slo-ms", type=_ABOVE_ZERO, help="The latency that a good answer has at the most.")
+@click.option(
+    "--slo-ms", type=_ABOVE_ZERO, metavar="MS", help="The latency that a good answer has at the most."
+)
 @click.option(
     "--good",
     type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
     default=0.99,
     show_default=True,
     help="Share of the requests that must be good.",
@@ -121,16 +134,23 @@ class _Question:
 @click.option(
     "--at-most",
     type=click.IntRange(min=1),
+    metavar="N",
     default=4,
     show_default=True,
     help="How many gears to compile at the most.",
 )
 @click.option(
-    "--slots", type=click.IntRange(min=1), default=2, show_default=True, help="Batches a device has room for."
+    "--slots",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=2,
+    show_default=True,
+    help="Batches a device has room for.",
 )
 @click.option(
     "--overhead-ms",
     type=click.FloatRange(min=0),
+    metavar="MS",
     default=0.0,
     show_default=True,
     help="What the host adds to each batch.",
@@ -154,11 +174,18 @@ def command(
     overhead_ms: float,
     as_json: bool,
 ) -> None:
-    """Simulate the planner on a load: how many NPUs it needs, what each policy gives, which gears to compile.
+    r"""Simulate the planner on a load: how many NPUs it needs, what each policy gives, which gears to compile.
 
     The planner and the policies are those that serve; a device is its cost table. Give one load: --rate, --bursts or
-    --trace. The gears are judged with the first policy. The exit status is 1 when nothing that was tried is good
-    enough; up to 256 NPUs are.
+    --trace. The gears are judged with the first policy.
+
+    \b
+    ascend-serve plan --costs 1:1.3,4:2.6,8:4.4,16:8.0 --rate 3000 --slo-ms 20
+
+    In the answer, `good` is the share of requests answered within --slo-ms (without it: answered at all), `good/s` how
+    many of them a second, `busy` the share of time that the devices compute, and `padding` the share of what they
+    compute that is no row. The exit status is 1 when --slo-ms is given and nothing that was tried is good enough; up
+    to 256 NPUs are tried.
     """
     _refuse_idle_options(slo_ms, candidates, trace)
     table = read_costs(costs, bucket)
@@ -184,9 +211,17 @@ def command(
     else:
         _print(told)
     if not any(one["enough"] for one in told["policies"]):
-        most = f"{devices}" if devices else f"any number up to {MOST_DEVICES}"
-        click.echo(f"not good enough with {most} NPUs: not {good:.2%} within {slo_ms} ms", err=True)
+        most = (
+            f"{devices} NPU{'s' * (devices > 1)}" if devices else f"any number of NPUs up to {MOST_DEVICES}"
+        )
+        click.echo(f"not good enough with {most}: less than {_percent(good)} within {slo_ms:g} ms", err=True)
         raise SystemExit(1)
+    if behind := [one["policy"] for one in told["policies"] if _falls_behind(one, arrivals, table)]:
+        click.echo(
+            f"note: {', '.join(behind)}: the load is more than is cleared, so latencies grow for as long as it lasts; "
+            "--slo-ms looks for how many NPUs are enough, --devices tries a number",
+            err=True,
+        )
 
 
 def _refuse_idle_options(slo_ms: float | None, candidates: Gears | None, trace: Path | None) -> None:
@@ -235,7 +270,7 @@ def _print(told: Mapping[str, Any]) -> None:
     gears = ", ".join(f"{one['gear']}: {one['total_ms']:g} ms" for one in told["gears"])
     click.echo(f"load: {load['requests']} requests, {load['rows_per_s']:.1f} rows/s{seed}; gears {gears}")
     if told["slo_ms"] is not None:
-        click.echo(f"good: answered within {told['slo_ms']:g} ms; wanted for {told['good']:.2%}")
+        click.echo(f"good: answered within {told['slo_ms']:g} ms; wanted for {_percent(told['good'])}")
     print_rows(
         ("policy", "NPUs", *OUTCOME_HEADER),
         [(one["policy"], _devices(one), *outcome_cells(one)) for one in told["policies"]],
@@ -251,6 +286,17 @@ def _print(told: Mapping[str, Any]) -> None:
     if advice["guessed"]:
         guessed = ", ".join(f"{one['gear']}: {one['total_ms']:.3g} ms" for one in advice["guessed"])
         click.echo(f"not measured, but guessed from a line through the measured ones: {guessed}")
+
+
+def _falls_behind(answer: Mapping[str, Any], arrivals: Sequence[Arrival], table: CostTable) -> bool:
+    """Whether a queue was left when the load ended."""
+    length = arrivals[-1].at
+    longest = max(table.total_ms_of(gear) for gear in table.gears) / 1e3
+    return bool(answer["seconds"] - length > max(_OVERRUN * length, _OVERRUN_RUNS * longest))
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:g} %"
 
 
 def _devices(answer: Mapping[str, Any]) -> str:

@@ -27,7 +27,10 @@ from ascend_serve.simulating.replaying import Recording, recorded, retrace, what
     "[default: the recorded one]",
 )
 @click.option(
-    "--slo-ms", type=click.FloatRange(min=0, min_open=True), help="Count as good what took at most this."
+    "--slo-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MS",
+    help="Count as good what took at most this.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: Path, policies: tuple[Policy, ...], slo_ms: float | None, as_json: bool) -> None:
@@ -46,6 +49,9 @@ def command(file: Path, policies: tuple[Policy, ...], slo_ms: float | None, as_j
         answer = {"retraced": retraced._asdict(), "slo_ms": slo_ms, "outcomes": told}
         click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
+        was = told[0]
+        decided = Told.of(recording.policy).shown()
+        click.echo(f"journal: {was['offered']} requests in {was['seconds']:.3g} s, decided by {decided}")
         print_rows(("", *OUTCOME_HEADER), [(one["name"], *outcome_cells(one)) for one in told])
         click.echo(f"recorded decisions that came out the same again: {retraced.decisions}")
     if retraced.departure:

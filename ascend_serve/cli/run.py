@@ -20,7 +20,7 @@ import yaml
 
 from ascend_serve import env
 from ascend_serve.cli import _sweeper
-from ascend_serve.cli.watch import Watcher
+from ascend_serve.cli.watch import Watcher, start_failure
 from ascend_serve.errors import ConfigError
 from ascend_serve.serving.serve_file import check_serve_file, read_serve_file
 
@@ -30,14 +30,19 @@ DEFAULT_PORT = 8000
 
 @click.command(name="run")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(1, 65535), help="HTTP port. [default: that of FILE, else 8000]")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="HTTP port. [default: that of FILE, else 8000]",
+)
 def command(file: Path, port: int | None) -> None:
     """Serve FILE on this machine, on loopback, over Serve's fast data path, until Ctrl-C."""
     raise SystemExit(run_file(file, port))
 
 
 def run_file(path: Path, port: int | None) -> int:
-    """Check, derive, serve until Ctrl-C; 0 after Ctrl-C, 1 if an application failed.
+    """Check, derive, serve until Ctrl-C; 0 after Ctrl-C, 1 if Serve did not start or an application failed.
 
     Raises:
         ConfigError: the file has errors, or its port is taken; nothing was started.
@@ -70,6 +75,7 @@ def loopback_copy(content: Mapping[str, Any], port: int | None) -> dict[str, Any
 
 
 def _serve(file: Path, url: str) -> int:
+    from ray.exceptions import RayError
     from ray.serve.scripts import cli as serve_cli
 
     watcher = Watcher(url)
@@ -78,6 +84,9 @@ def _serve(file: Path, url: str) -> int:
         serve_cli(["run", str(file)], standalone_mode=False)
     except SystemExit:
         pass  # serve run ends so after Ctrl-C; the watcher knows whether it was ours
+    except RayError as error:
+        click.echo(f"ascend-serve: Serve did not start: {start_failure(str(error))}", err=True)
+        return 1
     finally:
         watcher.stop()
     return 1 if watcher.failed else 0

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import click
 
 _RAISED = re.compile(r"^(?:\w+\.)+\w+: (?P<words>.+)$", re.MULTILINE)
+_ENDED_WITH = re.compile(r"^(?:\w+\.)*\w+: ", re.MULTILINE)
+_ALERT = "[ALERT]"
+"""How HAProxy's own lines of what stops it begin."""
 _STARTING_S = 0.3
 _SERVING_S = 3.0
 """Pauses between two looks. One costs this process and Serve's controller 15 ms of CPU together."""
@@ -30,6 +33,17 @@ def cause_of(messages: Sequence[str]) -> str:
         if lines := [line for line in message.strip().splitlines() if not _WRAPPING.match(line)]:
             return lines[0]
     return "Serve gives no reason; see its controller's log"
+
+
+def start_failure(told: str) -> str:
+    """The words of an error with which Serve itself failed to start; of many lines from HAProxy, its alerts.
+
+    Args:
+        told: the error as Ray writes it, a traceback whose last exception counts.
+    """
+    words = told[max((found.end() for found in _ENDED_WITH.finditer(told)), default=0) :]
+    lines = words.splitlines()
+    return "; ".join([line for line in lines if line.startswith(_ALERT)] or lines)
 
 
 class Watcher(threading.Thread):

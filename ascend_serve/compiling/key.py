@@ -63,7 +63,7 @@ def artifact_key(
         "soc": soc.name,
         "shapes": _shapes(recipe),
         # One gear is compiled as the same static shape that a recipe without gears may give, and served differently.
-        "batched": None if recipe.gear_kind in ("image", "dims") else recipe.batched,
+        "batched": recipe.counts_rows,
         "options": _options(recipe),
         "extra_args": [_normal(recipe, argument) for argument in recipe.extra_args],
         "aipp": {section.input: section.settings() for section in recipe.aipp},

@@ -62,10 +62,8 @@ def warned(log: Path) -> list[str]:
 
 def served_as(om: Om, recipe: CompileRecipe) -> tuple[ModelSpec | None, str]:
     """The signature under which a model is served, or None and why it cannot be."""
-    # With gears of image sizes or any dims, the shapes at each gear tell what counts rows.
-    batched = None if recipe.gear_kind in ("image", "dims") else recipe.batched
     try:
-        return om.model_spec(recipe.name, batched), ""
+        return om.model_spec(recipe.name, recipe.counts_rows), ""
     except ConfigError as error:
         return None, str(error)
 

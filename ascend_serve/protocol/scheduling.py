@@ -2,7 +2,9 @@
 
 `timeout` is microseconds in which the answer is of use, 0 for no limit of its own; `priority` is 1 for the most urgent
 level, 2 for the next, and so on, 0 for the default (triton-inference-server/server,
-docs/protocol/extension_schedule_policy.md; both int64).
+docs/protocol/extension_schedule_policy.md; both int64). A level that the model does not have is no mistake either, but
+the default (triton-inference-server/core, src/infer_request.cc, `InferenceRequest::SetPriority`), so that one client
+may send the same request to models with and without levels.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ _US_PER_S = 1e6
 
 
 def schedule_of(
-    parameters: Mapping[str, Any], deadline_s: float | None, priority: int | None
+    parameters: Mapping[str, Any], deadline_s: float | None, priority: int | None, levels: int
 ) -> tuple[float | None, int | None]:
     """Deadline and priority of a request, by its own parameters and by what its door says.
 
     Args:
         parameters: the request's; others than these two are not looked at.
         deadline_s: seconds from now of the door's deadline, or None. The nearer one holds.
-        priority: the door's, for a request that says none.
+        priority: the door's, for a request that says none, or one that there is not.
+        levels: how many levels of priority the model has.
 
     Raises:
         RequestError: a parameter that is no whole number, or below 0, or above int64.
@@ -37,7 +40,7 @@ def schedule_of(
             deadline_s = own_s if deadline_s is None else min(own_s, deadline_s)
     if "priority" in parameters:
         own = _whole("priority", parameters["priority"], "1 for the most urgent, 0 for the default")
-        priority = own or priority
+        priority = own if 1 <= own <= levels else priority
     return deadline_s, priority
 
 

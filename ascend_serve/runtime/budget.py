@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ascend_serve.runtime import _codes
+from ascend_serve.errors import TooLittleMemory
 from ascend_serve.runtime.device import MemoryInfo
 from ascend_serve.runtime.model import ModelSize, size_of
 from ascend_serve.runtime.signature import largest_bytes
 from ascend_serve.spec.model import ModelSpec
-
-_MIB = 1 << 20
+from ascend_serve.spec.text import shown_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +50,37 @@ class Need:
         return self.model.work + self.model.weights + self.slots * self.slot_bytes
 
     def __str__(self) -> str:
-        return (
-            f"'{self.name}' {_mib(self.total)} (weights {_mib(self.model.weights)}, working memory "
-            f"{_mib(self.model.work)}, {self.slots} slots of {_mib(self.slot_bytes)})"
-        )
+        weights, work = shown_size(self.model.weights), shown_size(self.model.work)
+        slots = f"{self.slots} slot{'s' * (self.slots > 1)} of {shown_size(self.slot_bytes)}"
+        return f"'{self.name}' wants {weights} for weights, {work} for work and {slots}"
 
 
 def require(needs: Sequence[Need], memory: MemoryInfo) -> None:
     """Make sure that all of this fits.
 
     Raises:
-        AclResourceError: it does not; the message has the numbers.
+        TooLittleMemory: it does not; the message has what is wanted, what is free, and the ways out.
     """
     total = sum(need.total for need in needs)
     if total > memory.free_bytes:
-        raise _codes.error_for(
-            "the check of device memory",
-            _codes.RT_MEMORY_ALLOCATION,
-            f"{_mib(total)} are needed and {_mib(memory.free_bytes)} of {_mib(memory.total_bytes)} are free: "
-            f"{'; '.join(map(str, needs))}. Use fewer slots, a smaller largest gear, or fewer models on this device; "
-            "`npu-smi info` shows who else uses it",
-        )
+        raise TooLittleMemory(_misfit(needs, total, memory))
 
 
-def _mib(count: int) -> str:
-    return f"{count / _MIB:,.1f} MiB"
+def _misfit(needs: Sequence[Need], total: int, memory: MemoryInfo) -> str:
+    names = " and ".join(f"'{need.name}'" for need in needs)
+    ways = ["compile for a smaller largest gear"]
+    if any(need.slots > 1 for need in needs):
+        ways.insert(0, "use fewer slots")
+    if len(needs) > 1:
+        ways.append("put fewer models on it")
+    others = (
+        "all that the device has is less"
+        if total > memory.total_bytes
+        else "`npu-smi info` shows who else uses the device"
+    )
+    free = f"{shown_size(memory.free_bytes)} free of {shown_size(memory.total_bytes)}"
+    return (
+        f"{names} {'does' if len(needs) == 1 else 'together do'} not fit the device's memory, by "
+        f"{shown_size(total - memory.free_bytes)}: {shown_size(total)} wanted, {free} ({'; '.join(map(str, needs))}): "
+        f"{' or '.join(ways)}; {others}"
+    )

@@ -106,7 +106,8 @@ class Session:
 
         Raises:
             ArtifactError: no such file, not a whole `.om`, another SoC's, or device and spec disagree.
-            AclResourceError: the model and its slots do not fit the device's memory.
+            TooLittleMemory: the model and its slots do not fit the device's memory; it was not loaded.
+            AclResourceError: they do not after all, or another resource ran out.
             ConfigError: fewer than one slot.
         """
         with ExitStack() as stack:

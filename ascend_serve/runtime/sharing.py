@@ -41,7 +41,7 @@ def open_sessions(
         close_device: whether closing the first session closes the device; it is then also closed when opening fails.
 
     Raises:
-        AclResourceError: together they do not fit the device's free memory; none was loaded then.
+        TooLittleMemory: together they do not fit the device's free memory; none was loaded then.
         ArtifactError: as `Session.open`, for the first model it is true of; none stays loaded.
     """
     with ExitStack() as stack:

@@ -32,7 +32,10 @@ class BatchingConfig(_Closed):
 
     Attributes:
         policy: `optimal` runs the gear that keeps the mean latency least at the present load; `pad_up`, `step_down`,
-            `min_cost`, `fixed_wait` and `fixed` are there to be compared with it (see batching/policy.py).
+            `min_cost`, `fixed_wait` and `fixed` are there to be compared with it (see batching/policy.py). While the
+            device is busy, what fills the best gear is sealed whatever the policy; only `fixed_wait` closes its
+            batches by itself. With an `in_flight` of 2 or more the next batch is chosen shortly before the running one
+            is expected to end, so that its copy-in overlaps.
         objective: what `optimal` minimises: the `mean` latency, or the `tail` beyond `slo_ms`.
         tail_weight: how much more a request costs `optimal` once it has waited longer than `slo_ms`, for the objective
             `tail`.
@@ -48,7 +51,8 @@ class BatchingConfig(_Closed):
             sets a gear while another batch of the model runs (see runtime/QUIRKS.md).
         max_queued_rows: rows that may wait in a replica before it answers 429; default four times the most rows of
             one request.
-        priority_levels: levels that requests may name, 1 the most urgent; nothing starves.
+        priority_levels: levels that requests may name, 1 the most urgent; nothing starves. A request over HTTP or gRPC
+            that names another, or none, has the middle one, as with Triton.
         default_deadline_ms: milliseconds after which the answer to a request that names no deadline is of no use.
         deferred: keeps a batch open for as long as its deadlines allow, which saves device time at low load; not with
             `fixed_wait`, whose batches close by its own timer.
@@ -85,10 +89,6 @@ class BatchingConfig(_Closed):
                 raise ValueError(
                     f"{option} belongs to the policy '{policy}'; '{self.policy}' does not take it"
                 )
-        if self.tail_weight is not None and self.objective != "tail":
-            raise ValueError(
-                "tail_weight means nothing to objective 'mean': give objective 'tail' with slo_ms, or leave it out"
-            )
         if self.deferred and self.policy == "fixed_wait":
             raise ValueError(
                 "deferred means nothing to the policy 'fixed_wait', which closes batches by wait_ms and "
@@ -167,8 +167,8 @@ class AppConfig(_Closed):
         retry_failed: compile again what failed before with the same recipe and tools.
         store: the artefact store: a folder that all nodes share, or a URL that fsspec knows, such as
             `s3://bucket/prefix`; default `ASCEND_SERVE_STORE`.
-        batched: for a ready-made static `.om`: whether axis 0 counts independent rows; default: it does when all
-            tensors share it.
+        batched: for a ready-made `.om` without batch gears: whether axis 0 counts independent rows; default: it does
+            when all tensors share it.
         front: `direct` hands each request to the engine as it comes; `batch` puts one `@serve.batch` between them, and
             that costs 40 to 70 us of CPU a request (`python -m benchmarks.http_profile --settings`).
         batching: how rows become batches.
@@ -233,7 +233,7 @@ class AppConfig(_Closed):
                 )
         if self.batched is not None and self.om is None:
             raise ValueError(
-                "batched belongs to a ready-made 'om'; a recipe says it by -1 at axis 0 of its inputs"
+                "batched belongs to a ready-made 'om'; a recipe has a field `batched` of its own: write it there"
             )
         return self
 

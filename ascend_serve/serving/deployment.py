@@ -80,7 +80,12 @@ class AscendModel(GrpcDoors):
                 self._engine, max_batch_size=spec.gears.largest, max_concurrent_batches=permits
             )
         self._plane = DataPlane(
-            spec, self._submit, ready=self._ready, max_rows=max_rows, padded=config.batching.padded
+            spec,
+            self._submit,
+            ready=self._ready,
+            max_rows=max_rows,
+            padded=config.batching.padded,
+            priority_levels=config.batching.priority_levels,
         )
         self._keeping = asyncio.create_task(self._keep_times())
         logger.info(
@@ -131,7 +136,7 @@ class AscendModel(GrpcDoors):
             `{output name: array}`, or one array if one array was given and the model has one output.
 
         Raises:
-            RequestError: a tensor does not fit the model.
+            RequestError: a tensor does not fit the model, or a priority that it does not have.
             Refusal: the queue is full, the replica drains, or the deadline cannot be met.
             DeadlineExpired: the deadline passed while the request waited.
             DeviceError: the batch failed on the device.

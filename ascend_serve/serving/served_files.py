@@ -84,7 +84,9 @@ def _check_buckets(config: AppConfig, buckets: Iterable[tuple[Gears, Shapes]]) -
 def _buckets(recipe: CompileRecipe) -> list[tuple[Gears, Shapes]]:
     """Buckets by what the recipe tells of the inputs; an output may yet make a model take one request per run."""
     gears = list(recipe.gear_shapes())
-    batched = all(len({shape[:1] for shape in shapes.values()} - {()}) == 1 for shapes in gears)
+    batched = recipe.batched is not False and all(
+        len({shape[:1] for shape in shapes.values()} - {()}) == 1 for shapes in gears
+    )
     found: dict[tuple[tuple[str, tuple[int, ...]], ...], set[int]] = {}
     for shapes in gears:
         row = tuple((name, shape[1:] if batched else shape) for name, shape in shapes.items())

@@ -61,7 +61,8 @@ class CompileRecipe(AtcOptions):
     """What to compile: a network, its input shapes, its gears, and how.
 
     A recipe with `gears` is *batched*: axis 0 counts rows, and rows are independent, so that requests may share a
-    run. One without is compiled at exactly the shapes given and serves one request per run.
+    run. One without any gears is compiled at exactly the shapes given and serves one request per run. For the other
+    kinds of gears `batched` says it.
 
     Raises:
         ConfigError: through `parse`; the constructor raises pydantic's `ValidationError`.
@@ -113,6 +114,11 @@ class CompileRecipe(AtcOptions):
     """Sizes of any axes to compile for (`--dynamic_dims`): in each gear one number for each -1 of `inputs`, in the
     order they stand there."""
 
+    batched: bool | None = None
+    """Whether axis 0 counts independent rows, so that requests may share a run. Left out, it does with `gears`, and
+    with `image_gears` or `dims_gears` where every input and output begins with the same size at each gear. Write
+    `false` where that size is no batch, as the time steps of one sequence: each request then runs by itself."""
+
     precision: Literal["fp16", "fp32", "mixed"] | None = None
     """What the network computes in, short for `precision_mode_v2`. `fp16` (`fp16`), which ATC does when nothing is
     said: every operator that has a half-precision kernel uses it. `fp32` (`origin`): the types of the model's own
@@ -154,8 +160,10 @@ class CompileRecipe(AtcOptions):
     _order: tuple[str, ...] = PrivateAttr(default=())
 
     @property
-    def batched(self) -> bool:
-        """Whether rows of several requests may share a run."""
+    def counts_rows(self) -> bool | None:
+        """Whether axis 0 counts rows: what `batched` says or the gears imply; None where the compiled shapes tell."""
+        if self.batched is not None or self.gear_kind in ("image", "dims"):
+            return self.batched
         return bool(self.gears)
 
     @property
@@ -198,7 +206,7 @@ class CompileRecipe(AtcOptions):
         if (told := _FRAMEWORKS.get(f".{suffix.lower()}")) is None:
             raise ConfigError(
                 f"recipe '{self.name}': source {name} has a suffix that tells no framework "
-                f"({', '.join(_FRAMEWORKS)}, or a SavedModel's folder): give `framework`"
+                f"({', '.join(_FRAMEWORKS)}, or a SavedModel's folder): rename it, or give `framework` in the recipe"
             )
         return told
 

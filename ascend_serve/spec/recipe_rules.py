@@ -52,6 +52,16 @@ def _one_kind_of_gears(recipe: CompileRecipe) -> Findings:
         yield "input_hint_shape is for open shapes and excludes gears: remove one of the two"
 
 
+def _rows(recipe: CompileRecipe) -> Findings:
+    if recipe.batched is False and recipe.gears:
+        yield (
+            "batched: false and gears exclude each other, for gears are batch sizes: use dims_gears for an axis 0 "
+            "that counts something else"
+        )
+    if recipe.batched and not recipe.gear_kind:
+        yield "batched: true needs gears: write -1 at axis 0 of the inputs, and the batch sizes as gears"
+
+
 def _texts(recipe: CompileRecipe) -> Findings:
     for field, value in recipe:
         for text in _texts_in(value):
@@ -290,6 +300,7 @@ _RULES: tuple[Callable[[CompileRecipe], Findings], ...] = (
     _texts,
     _sizes,
     _one_kind_of_gears,
+    _rows,
     _inputs,
     _preprocessed_inputs,
     _layouts,

@@ -122,6 +122,15 @@ def test_gears_of_sizes_are_served_in_buckets(tmp_path, settings, kind, gears, b
     assert all(bucket.shapes["y"] == bucket.shapes["image"] for bucket in spec.buckets)
 
 
+def test_an_axis_0_that_counts_no_rows_is_left_alone(tmp_path):
+    onnx.save(onnx.parser.parse_model(NET), tmp_path / "net.onnx")
+    shapes = {"inputs": {"image": [-1, 3, 8, 8]}, "dims_gears": [[4], [9]]}
+    spec = compiled(tmp_path, tmp_path / "store", input_format="NCHW", batched=False, **shapes).spec
+    assert (spec.batched, spec.free, spec.gears.sizes) == (False, True, (1,))
+    assert [bucket.shapes["y"] for bucket in spec.buckets] == [(4, 3, 8, 8), (9, 3, 8, 8)]
+    assert compiled(tmp_path, tmp_path / "store", input_format="NCHW", **shapes).spec.batched
+
+
 def test_what_cannot_be_served_is_kept_all_the_same(tmp_path):
     onnx.save(onnx.parser.parse_model(NET), tmp_path / "net.onnx")
     shapes = {"inputs": {"image": ["1~4", 3, 8, 8]}}

@@ -51,7 +51,7 @@ def test_a_number_of_npus_that_is_not_enough_is_told_and_fails():
     result = plan("--costs", COSTS, "--rate", "3000", "--seconds", "2", "--slo-ms", "20", "--devices", "1")
     assert result.exit_code == 1
     assert "1, not enough" in result.stdout
-    assert "not good enough with 1 NPUs: not 99.00% within 20.0 ms" in result.stderr
+    assert "not good enough with 1 NPU: less than 99 % within 20 ms" in result.stderr
 
 
 def test_the_table_is_for_people():
@@ -60,10 +60,19 @@ def test_the_table_is_for_people():
     )
     assert result.exit_code == 0
     assert "rows/s, seed 1; gears 1: 1.3 ms, 4: 2.6 ms, 8: 4.4 ms, 16: 8 ms\n" in result.stdout
-    assert "good: answered within 20 ms; wanted for 99.00%\n" in result.stdout
+    assert "good: answered within 20 ms; wanted for 99 %\n" in result.stdout
     assert "\npolicy   NPUs  mean ms  p50 ms  p99 ms  good " in result.stdout
     assert "\noptimal  2     " in result.stdout
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds", "policies"), [("3000", "2", "pad_up"), ("1500", "2", None), ("3000", "0.02", None)]
+)
+def test_a_load_above_what_is_cleared_is_noted(rate, seconds, policies):
+    result = plan("--costs", COSTS, "--rate", rate, "--seconds", seconds, "--policy", "pad_up")
+    assert result.exit_code == 0
+    assert (f"note: {policies}: the load is more than is cleared" in result.stderr) is bool(policies)
 
 
 def test_a_trace_is_a_load(tmp_path):
@@ -102,7 +111,9 @@ def test_gears_are_advised_and_guesses_are_said_to_be_guesses():
         (["--rate", "5", "--policy", "optimol"], "did you mean 'optimal'"),
         (["--rate", "5", "--policy", "fixed:gear"], "such as fixed:gear=8"),
         (["--rate", "5", "--policy", "optimal:objective=tail"], "needs slo_ms"),
-        (["--rate", "5", "--gears-from", "1,x"], "give sizes such as 1,2,4,8"),
+        (["--rate", "5", "--policy", "fixed:gear=[1"], "'[1' is no value: give a number"),
+        (["--rate", "5", "--gears-from", "1,x"], "'1,x' is no list of gears: give sizes such as 1,2,4,8"),
+        (["--rate", "5", "--gears-from", "0,1"], "0 is not a whole number of at least 1"),
         (["--bursts", "1,2"], "such as 200,1800,0.5"),
         (["--rate", "5", "--good", "0.99"], "--good is the share of answers within --slo-ms: give that too"),
         (
@@ -126,7 +137,15 @@ def test_a_wrong_option_says_what_is_right(arguments, words):
         (["--costs", COSTS, "--rate", "5", "--bursts", "1,2,3"], "give one load"),
         (["--costs", COSTS, "--rate", "-5"], "above 0"),
         (["--costs", COSTS, "--trace", "none.csv"], "cannot read none.csv"),
-        (["--costs", "none.json", "--rate", "5"], "cannot read none.json"),
+        (["--costs", "none.json", "--rate", "5"], "--costs none.json is neither a list of GEAR:MS"),
+        (["--costs", "1:a", "--rate", "5"], "--costs 1:a is neither a list of GEAR:MS"),
+        (
+            ["--costs", COSTS, "--rate", "1e6", "--seconds", "11"],
+            "1,000,000 arrivals a second for 11 s are more than",
+        ),
+        (["--costs", COSTS, "--bursts", "1,1e6,1", "--seconds", "11"], "give fewer --seconds"),
+        (["--costs", COSTS, "--rate", "inf"], "give fewer --seconds"),
+        (["--costs", COSTS, "--rate", "1", "--seconds", "0.001"], "nothing arrived in 0.001 s"),
         (["--costs", "1:2,1:3", "--rate", "5"], "a gear is given twice"),
         (["--costs", "1:-2", "--rate", "5"], "cost of gear 1"),
         (["--costs", COSTS, "--bucket", "1", "--rate", "5"], "bucket 0 alone"),

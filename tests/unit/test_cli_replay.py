@@ -57,6 +57,7 @@ def test_what_was_stands_beside_what_would_be(replay):
 def test_the_table_is_for_people(replay):
     result = replay()
     assert result.exit_code == 0
+    assert result.stdout.startswith("journal: 3 requests in 0.007 s, decided by pad_up\n")
     assert "recorded          4.50" in result.stdout
     assert "simulated pad_up  4.50" in result.stdout
     assert result.stdout.endswith("recorded decisions that came out the same again: 2\n")

@@ -121,6 +121,7 @@ def test_the_key_depends_on_everything_that_changes_the_model(model, tmp_path):
         key_of(model, output_type="FP16"),
         key_of(model, inputs={"x": [-1, -1]}, dims_gears=[[1, 2], [3, 4]]),
         key_of(model, inputs={"x": [-1, -1]}, dims_gears=[[1, 2], [4, 3]]),
+        key_of(model, inputs={"x": [-1, -1]}, dims_gears=[[1, 2], [4, 3]], batched=False),
         key_of(model, inputs=image),
         key_of(model, inputs=image, aipp=[aipp]),
         key_of(model, inputs=image, aipp=[aipp | {"rbuv_swap_switch": True}]),

@@ -94,7 +94,7 @@ def engine() -> Engine:
 
 
 def plane_of(spec: ModelSpec, engine: Engine, *, ready: bool = True) -> DataPlane:
-    return DataPlane(spec, engine, ready=lambda: ready, max_rows=100)
+    return DataPlane(spec, engine, ready=lambda: ready, max_rows=100, priority_levels=3)
 
 
 def pair(rows: int = 2) -> dict[str, Array]:
@@ -205,6 +205,9 @@ async def test_deadlines_and_refusals_pass_through(engine: Engine) -> None:
         ({"timeout": 0, "priority": 0}, (None, None), (None, None)),
         ({"priority": 1}, (None, 2), (None, 1)),
         ({"priority": 0}, (None, 2), (None, 2)),
+        ({"priority": 3}, (None, 2), (None, 3)),
+        ({"priority": 4}, (None, 2), (None, 2)),
+        ({"priority": 2**63 - 1}, (None, None), (None, None)),
         ({"binary_data_output": True}, (None, None), (None, None)),
     ],
 )
@@ -217,6 +220,13 @@ async def test_timeout_and_priority_of_a_request_are_heeded(
     request = InferRequest("simple", pair(), parameters=parameters)
     await plane_of(SIMPLE, engine).infer(request, deadline_s=door[0], priority=door[1])
     assert [call[1:] for call in engine.calls] == [asked]
+
+
+async def test_a_model_without_levels_takes_any_priority_for_the_default(engine: Engine) -> None:
+    plane = DataPlane(SIMPLE, engine, ready=lambda: True, max_rows=100)
+    for priority in (1, 2):
+        await plane.infer(InferRequest("simple", pair(), parameters={"priority": priority}))
+    assert [priority for _, _, priority in engine.calls] == [1, None]
 
 
 @pytest.mark.parametrize("name", ["timeout", "priority"])
@@ -250,7 +260,8 @@ async def test_a_handle_says_deadline_and_priority(engine: Engine) -> None:
     plane = plane_of(SIMPLE, engine)
     await plane.infer_arrays(pair(), deadline_s=-0.5, priority=2)
     await plane.infer_arrays(pair(), priority=0)
-    assert [call[1:] for call in engine.calls] == [(-0.5, 2), (None, None)]
+    await plane.infer_arrays(pair(), priority=9)
+    assert [call[1:] for call in engine.calls] == [(-0.5, 2), (None, None), (None, 9)]
 
 
 # --- handles ----------------------------------------------------------------------------------------

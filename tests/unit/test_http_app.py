@@ -77,7 +77,7 @@ class House:
     is_ready: bool = True
 
     def __post_init__(self) -> None:
-        plane = DataPlane(SPEC, self.engine, ready=lambda: self.is_ready, max_rows=4)
+        plane = DataPlane(SPEC, self.engine, ready=lambda: self.is_ready, max_rows=4, priority_levels=2)
         self.app = http_app(plane, Limits(max_body_bytes=LIMIT))
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:

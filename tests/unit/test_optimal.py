@@ -245,6 +245,7 @@ def test_least_flow_is_the_best_of_all_orders(ms, rows):
         ({"objective": "p99"}, "'mean' or 'tail'"),
         ({"objective": "tail"}, "needs slo_ms"),
         ({"slo_ms": 10.0}, "give objective 'tail'"),
+        ({"tail_weight": 4.0}, "tail_weight means nothing to objective 'mean'"),
         ({"objective": "tail", "slo_ms": 0}, "slo_ms is 0"),
         ({"objective": "tail", "slo_ms": float("nan")}, "slo_ms is nan"),
         ({"objective": "tail", "slo_ms": 5, "tail_weight": -1}, "tail_weight is -1"),

@@ -159,7 +159,7 @@ def test_a_batch_copies_in_while_the_one_before_it_computes() -> None:
 
 
 class Pipeline:
-    """A device of three engines, each busy with one batch at a time, and a host around it; what a forecast is to tell."""
+    """A device of three engines, each busy with one batch at a time, and a host before it."""
 
     def __init__(self, host_s: float) -> None:
         self.host_s = host_s

@@ -17,8 +17,38 @@ def test_what_is_said_twice_counts_once_and_what_is_said_stays_as_it_is():
     recipe = CompileRecipe.parse(BATCHED | {"targets": ["Ascend910", "Ascend310P3", "Ascend910A"]})
     assert recipe.gears == (8, 1)
     assert recipe.targets == ("Ascend910", "Ascend310P3")
-    assert recipe.batched
-    assert not CompileRecipe.parse(BASE).batched
+
+
+LENGTHS = {"inputs": {"x": [-1, 3]}, "dims_gears": [[4], [9]]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts_rows"),
+    [
+        ({}, False),
+        ({"batched": False}, False),
+        (BATCHED, True),
+        (BATCHED | {"batched": True}, True),
+        (LENGTHS, None),
+        (LENGTHS | {"batched": False}, False),
+        (LENGTHS | {"batched": True}, True),
+        ({"inputs": {"x": [1, 3, -1, -1]}, "image_gears": [[8, 8], [9, 9]]}, None),
+    ],
+)
+def test_what_axis_0_counts_is_told_or_follows_from_the_gears(settings, counts_rows):
+    assert CompileRecipe.parse(BASE | settings).counts_rows is counts_rows
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        (BATCHED | {"batched": False}, "batched: false and gears exclude each other.*use dims_gears"),
+        ({"batched": True}, "batched: true needs gears: write -1 at axis 0"),
+    ],
+)
+def test_what_is_said_of_axis_0_must_fit_the_gears(settings, rule):
+    with pytest.raises(ConfigError, match=rule):
+        CompileRecipe.parse(BASE | settings)
 
 
 def test_recipes_travel_and_do_not_change():

@@ -86,7 +86,7 @@ def test_the_policy_is_made_of_its_settings() -> None:
         ({"policy": "optimall"}, "policy: Input should be 'optimal'"),
         (
             {"tail_weight": 4},
-            "tail_weight means nothing to objective 'mean': give objective 'tail' with slo_ms",
+            "tail_weight means nothing to objective 'mean': give objective 'tail'",
         ),
         ({"objective": "mean", "tail_weight": 4}, "tail_weight means nothing to objective 'mean'"),
         ({"policy": "fixed_wait", "deferred": True}, "deferred means nothing to the policy 'fixed_wait'"),
