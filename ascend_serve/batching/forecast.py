@@ -6,6 +6,9 @@ from math import inf
 
 from ascend_serve.batching.prices import StageSeconds
 
+EARLY_S = 0.0003
+"""How much earlier than needed the next batch is chosen while one runs: an event loop's timers are up to 1 ms late."""
+
 
 class Forecast:
     """Expects of each batch what the cost table says of its gear.

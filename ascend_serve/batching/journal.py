@@ -17,6 +17,7 @@ import orjson
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.fields import amount, buckets, count, finite, many, maybe, positive, switch, word
+from ascend_serve.batching.forecast import EARLY_S
 from ascend_serve.batching.optimal import Solved
 from ascend_serve.batching.policy import POLICIES, policy_named
 from ascend_serve.errors import AscendServeError, ConfigError
@@ -94,7 +95,7 @@ class Header(NamedTuple):
     in_flight: int | None = None
     priority_levels: int = 1
     deferred: bool = False
-    early_s: float = 0.0
+    early_s: float = EARLY_S
 
 
 class Offered(NamedTuple):

@@ -48,7 +48,7 @@ from math import inf
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.composing import Composer
 from ascend_serve.batching.costs import CostTable
-from ascend_serve.batching.forecast import Forecast
+from ascend_serve.batching.forecast import EARLY_S, Forecast
 from ascend_serve.batching.meeting import check_in_time
 from ascend_serve.batching.prices import Prices
 from ascend_serve.batching.rates import RateMeter
@@ -101,7 +101,7 @@ class Planner:
         in_flight: int | None = None,
         priority_levels: int = 1,
         deferred: bool = False,
-        early_s: float = 0.0,
+        early_s: float = EARLY_S,
     ) -> None:
         if not tables:
             raise ConfigError("no cost table: give one for each bucket")

@@ -64,9 +64,6 @@ from ascend_serve.spec.timing import GearTimes, Stages
 FLUSH_S = 0.25
 """Seconds between two flushes of the recorder."""
 
-EARLY_S = 0.0003
-"""How much earlier than needed the next batch is chosen while one runs: the loop's timers are up to 1 ms late."""
-
 
 class Engine:
     """Serves one model from one lane. Made and used on one running event loop.
@@ -132,14 +129,11 @@ class Engine:
             in_flight=in_flight,
             priority_levels=priority_levels,
             deferred=deferred,
-            early_s=EARLY_S,
         )
         if journal is not None:
             told = Told.of(policy)
             journal.note(
-                Header(
-                    self._tables, told, slots, max_queued_rows, in_flight, priority_levels, deferred, EARLY_S
-                )
+                Header(self._tables, told, slots, max_queued_rows, in_flight, priority_levels, deferred)
             )
         # Alone on its lane, a model has a share to itself.
         self._share = Share(slots) if share is None else share

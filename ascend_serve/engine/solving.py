@@ -13,7 +13,7 @@ from ascend_serve.batching.refining import CostBook
 _log = logging.getLogger(__name__)
 
 PAUSE_S = 5.0
-"""Seconds after a solve in which drift starts no other: costs that swing would keep a core busy with solving."""
+"""Seconds after a solve for drift in which no other starts: costs that swing would keep a core busy with solving."""
 
 
 class Solver:
@@ -56,10 +56,7 @@ class Solver:
 
     async def _solve(self) -> None:
         tables = self._book.tables()
-        try:
-            policy = await self._loop.run_in_executor(None, self._policy.prepared, tables)
-        finally:
-            self._not_before = self._loop.time() + PAUSE_S
+        policy = await self._loop.run_in_executor(None, self._policy.prepared, tables)
         self._adopt(tables, policy)
 
     async def _solve_again(self) -> None:
@@ -67,3 +64,5 @@ class Solver:
             await self._solve()
         except Exception:  # noqa: BLE001  # logged whole; what was solved before serves on
             _log.exception("the policy cannot be solved for the new costs; the old decisions stay")
+        finally:
+            self._not_before = self._loop.time() + PAUSE_S

@@ -14,6 +14,7 @@ from math import inf
 
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
+from ascend_serve.batching.forecast import EARLY_S
 from ascend_serve.batching.planner import Planner
 from ascend_serve.batching.ticket import Batch, Ticket
 from ascend_serve.errors import ConfigError, Refusal, RequestError
@@ -43,7 +44,7 @@ class Settings:
     max_queued_rows: int = 1 << 20
     priority_levels: int = 1
     deferred: bool = False
-    early_ms: float = 0.0
+    early_ms: float = EARLY_S * 1e3
     overhead_ms: float = 0.0
 
     def used(self, tables: Sequence[CostTable]) -> tuple[CostTable, ...]:

@@ -16,7 +16,7 @@ from ascend_serve.spec.tensors import DataType, TensorSpec
 from ascend_serve.spec.timing import Stages, Timing
 from ascend_serve.spec.toolchain import Toolchain
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 TIMES = {(0, gear): Timing(Stages(0.1, ms, 0.1), 0.0, 5) for gear, ms in ((1, 1.0), (4, 2.0))}
 SPEC = ModelSpec(
     "m", (TensorSpec("x", DataType.FP32, (-1, 2)),), (TensorSpec("y", DataType.FP32, (-1, 2)),), Gears((1, 4))

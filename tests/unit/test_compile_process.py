@@ -11,7 +11,7 @@ from ascend_serve.compiling.process import run
 
 pytestmark = pytest.mark.unit
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 
 
 def until(condition):
@@ -63,8 +63,17 @@ def test_workers_do_not_outlive_the_program(tmp_path):
 
 
 def test_the_time_limit_kills_program_and_workers(tmp_path):
-    assert run(["/bin/sh", "-c", FAMILY + "wait"], cwd=tmp_path, log=tmp_path / "log", timeout_s=0.3) is None
-    assert len(pids_of(tmp_path / "pids")) == 2
+    pids = tmp_path / "pids"
+    # A busy machine may take longer than the first limits to start both.
+    for limit_s in (0.3, 1.0, 3.0, 10.0):
+        pids.unlink(missing_ok=True)
+        status = run(
+            ["/bin/sh", "-c", FAMILY + "wait"], cwd=tmp_path, log=tmp_path / "log", timeout_s=limit_s
+        )
+        assert status is None
+        if len(pids_of(pids)) == 2:
+            break
+    assert len(pids_of(pids)) == 2
     until(lambda: not any(map(alive, pids_of(tmp_path / "pids"))))
 
 

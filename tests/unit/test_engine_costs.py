@@ -170,7 +170,31 @@ async def test_costs_that_swing_do_not_keep_a_core_busy(monkeypatch):
     await bench.engine.prepared()
     for _ in range(20):
         await run_one(bench, 8, SLOW)
-    assert len(policy.solved) == 1
+    await until(lambda: len(policy.solved) == 2)
+    for _ in range(20):
+        await run_one(bench, 8, Stages(0.0, 60.0, 0.0))
+    assert len(policy.solved) == 2
+
+
+async def test_the_time_of_the_host_is_learnt_from_batches_that_found_the_device_idle():
+    policy = Solving()
+    bench = Bench(policy=policy, slots=2)
+    await bench.engine.prepared()
+    for _ in range(20):
+        beside = bench.offer(8)
+        await turns()
+        task = asyncio.ensure_future(bench.engine.submit(tensors(8)))
+        await turns()
+        bench.now += 0.0037
+        bench.lane.run()
+        await turns()
+        bench.now += 1.0
+        bench.lane.run()
+        await asyncio.wait_for(task, 10)
+        assert beside.result.done()
+    await until(lambda: len(policy.solved) == 2)
+    assert [table.host_ms for table in policy.solved[1]] == [pytest.approx(0.7)], "gear 8 takes 3 ms"
+    assert [table.host_ms for table in policy.solved[0]] == [0.0]
 
 
 async def test_when_a_later_solve_fails_the_earlier_one_serves_on(caplog):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ascend_serve.batching.refining import DRIFT, REACH, WEIGHT, CostBook
+from ascend_serve.batching.refining import DRIFT, HOST_RUNS, REACH, WEIGHT, CostBook
 from ascend_serve.errors import ConfigError
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages, Timing
@@ -174,3 +174,51 @@ def test_times_that_do_not_fit_are_refused(times: dict[tuple[int, int], Timing],
 def test_a_bucket_without_times_beside_one_with_them_is_refused() -> None:
     with pytest.raises(ConfigError, match="no times are given for bucket 1 of a model with 2"):
         CostBook([GEARS, GEARS], MEASURED)
+
+
+# --- the host's part -----------------------------------------------------------------------------
+
+
+def test_the_part_of_the_host_is_what_goes_beyond_the_stages() -> None:
+    costs = book()
+    for _ in range(HOST_RUNS):
+        costs.update_host(0, 8, 4.65 + 0.6)
+    assert costs.drifted
+    [table] = costs.tables()
+    assert table.host_ms == pytest.approx(0.6)
+    assert table.total_ms_of(8) == pytest.approx(5.25)
+    assert table.pace_ms_of(8) == pytest.approx(4.4), "it overlaps runs"
+    assert not costs.drifted
+
+
+def test_hiccups_of_the_host_count_for_nothing() -> None:
+    costs = book()
+    for run in range(2 * HOST_RUNS):
+        costs.update_host(0, 8, 4.65 + (0.5 if run % 3 else 50.0))
+    [table] = costs.tables()
+    assert table.host_ms == pytest.approx(0.5)
+    for _ in range(2 * HOST_RUNS):
+        costs.update_host(0, 8, 4.65 + 0.55)
+    assert not costs.drifted, "50 us are not worth another look"
+
+
+def test_a_run_that_was_quicker_than_the_table_took_the_host_no_time() -> None:
+    costs = book()
+    for _ in range(HOST_RUNS):
+        costs.update_host(0, 8, 4.0)
+    assert costs.tables()[0].host_ms == 0.0
+
+
+def test_with_one_in_flight_the_host_stands_between_two_batches() -> None:
+    costs = CostBook([GEARS], MEASURED, overlap=False)
+    for _ in range(HOST_RUNS):
+        costs.update_host(0, 8, 4.65 + 0.6)
+    [table] = costs.tables()
+    assert table.pace_ms_of(8) == pytest.approx(5.25)
+
+
+def test_without_times_nothing_is_foretold() -> None:
+    costs = CostBook([GEARS], {})
+    costs.update_host(0, 8, 5.0)
+    [table] = costs.tables()
+    assert (table.host_ms, table.overlap) == (0.0, False)
