@@ -74,6 +74,7 @@ VARIABLES: tuple[Variable, ...] = (
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S",
             "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
             "RAY_SERVE_HAPROXY_METRICS_ENABLED",
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S",
             "RAY_worker_niceness",
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC",
             "RAY_SERVE_HAPROXY_SOCKET_PATH",
@@ -204,6 +205,9 @@ def switch_on_fast_path(folder: Path, free_port: Callable[[int], int]) -> None:
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ascend_serve.serving.untracked.middlewares",
         # Otherwise HAProxy writes a line for each request, from which a Python process counts them.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # By default the controller looks over replicas and proxies ten times a second, which keeps it and the GCS
+        # busy; they are found ill or gone, started and stopped that much later.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         # Ray starts workers at 15, behind everything else on the machine.
         "RAY_worker_niceness": "0",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),

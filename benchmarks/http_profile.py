@@ -96,6 +96,11 @@ OFF: tuple[tuple[str, str, Mapping[str, Mapping[str, object]]], ...] = (
         "without the access log, at level INFO",
         {"options": {"logging_config": {"enable_access_log": False, "log_level": "INFO"}}},
     ),
+    (
+        "control-loop",
+        "Serve's controller looks ten times a second",
+        {"environment": {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1"}},
+    ),
     ("nice", "workers at Ray's niceness of 15", {"environment": {"RAY_worker_niceness": "15"}}),
     ("asyncio", "asyncio's loop for uvloop", {"environment": {"RAY_USE_UVLOOP": "0"}}),
     ("few-ongoing", "max_ongoing_requests of 5", {"options": {"max_ongoing_requests": 5}}),

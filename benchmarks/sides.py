@@ -102,7 +102,11 @@ def add_fast(
 
 
 def add_stock(cast: Cast, node: Node, work: Workload, *, waits_ms: Sequence[float]) -> None:
-    """Ray's fast data path as Ray sets it (HAProxy, throughput mode): `@serve.batch` with each wait."""
+    """Ray's fast data path as Ray's guides set it up: `@serve.batch` with each wait.
+
+    HAProxy, throughput mode, no access log; the two settings besides say where files and ports are, and how soon a
+    replica may end.
+    """
     applications, sides = _batched_with(work, waits_ms, STOCK, BATCH)
     port, *others = free_ports(5)
     file = _serve_file(node, STOCK, port, applications)
@@ -174,7 +178,10 @@ def _batched_with(
     applications, sides = [], []
     for wait in waits_ms:
         application = f"batch{wait:g}".replace(".", "p")
-        applications.append(_batched(work, application, f"/{application}", wait))
+        batched = _batched(work, application, f"/{application}", wait)
+        # Serve writes a line for each request unless it is told not to (Ray's monitoring guide).
+        batched["logging_config"] = {"enable_access_log": False}
+        applications.append(batched)
         told = f"@serve.batch, wait {wait:g} ms, fast data path with {settings}"
         requests = work.raw(f"/{application}/", {})
         sides += _both_doors(plan, f"{name} {wait:g}ms", told, requests, application)

@@ -42,7 +42,8 @@ class Prices:
         }
         copies_in, computes, copies_out = zip(*self.stages_s.values(), strict=True)
         self.longest_s: StageSeconds = (max(copies_in), max(computes), max(copies_out))
-        self.row_ns = max(1, int(costs.pace_ms_of(self.best) / self.best * 1e6))
+        self._best_ms = costs.pace_ms_of(self.best)
+        self.row_ns = max(1, int(self._best_ms / self.best * 1e6))
         # The least seconds of any gear with that much room or more: a larger gear may be the quicker one.
         self._least_s: list[float] = [inf] * len(gears)
         least = inf
@@ -68,7 +69,7 @@ class Prices:
         most = MOST_LOOKED_AT * self.gears.largest
         if rows > most:
             runs = -(-(rows - most) // self.best)
-            return runs * self.costs.pace_ms_of(self.best) + self.clear_ms(rows - runs * self.best)
+            return runs * self._best_ms + self.clear_ms(rows - runs * self.best)
         known = self._clear_ms
         while len(known) <= rows:
             size = len(known)
