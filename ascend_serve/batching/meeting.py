@@ -106,10 +106,11 @@ def forced_start(groups: Sequence[Group], prices: Sequence[Prices]) -> tuple[flo
     """
     starts = []
     for place, group in enumerate(groups):
-        gears, stages_s = prices[group.bucket].gears, prices[group.bucket].stages_s
-        rows = group.rows
-        takes_s = max(sum(stages_s[gears.cover(rows)]), sum(stages_s[gears.cover(rows + 1)]))
-        deadlines = [one.deadline for line in group.lines for _, _, one in line if one.deadline is not None]
+        one = prices[group.bucket]
+        gears, rows = one.gears, group.rows
+        device_s = max(sum(one.stages_s[gears.cover(rows)]), sum(one.stages_s[gears.cover(rows + 1)]))
+        takes_s = one.costs.host_ms / 1e3 + device_s
+        deadlines = [who.deadline for line in group.lines for _, _, who in line if who.deadline is not None]
         starts.append((min(deadlines, default=inf) - takes_s - WAKING_S, place, takes_s))
     starts.sort()
     start = inf

@@ -12,7 +12,7 @@ from tests.contract.tools import installed_atc
 
 HIDDEN = "ascend_mbatch_shape_data"
 _NUMPY = {0: np.float32, 1: np.float16, 3: np.int32, 4: np.uint8, 9: np.int64, 12: np.bool_}
-_TIMEOUT_S = 60
+_TIMEOUT_S = 180
 
 
 def compiled(folder: Path, name: str, network: str, *options: str) -> Path:

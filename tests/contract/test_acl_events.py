@@ -58,11 +58,14 @@ def new_event(flag: int | None = None) -> int:
     return handle
 
 
-def passed(stream: int) -> bool:
-    """Whether a stream gets through what is queued on it in a short time."""
-    code = acl.rt.synchronize_stream_with_timeout(stream, 100)
-    assert code in (0, 507046)
-    return code == 0
+def passes(stream: int) -> bool:
+    """Whether a stream gets through what is queued on it, however busy the machine is."""
+    return bool(acl.rt.synchronize_stream_with_timeout(stream, WAIT_MS) == 0)
+
+
+def stands(stream: int) -> bool:
+    """Whether a stream still has something queued after a while."""
+    return bool(acl.rt.synchronize_stream_with_timeout(stream, 50) == 507046)
 
 
 def test_an_event_carries_the_order_between_streams(stream: int, pinned: int, block: int) -> None:
@@ -161,16 +164,16 @@ def test_an_event_with_sync_is_a_flag(stream: int, second: int) -> None:
     """`create_event_with_flag(SYNC)`: waited for before it is recorded, set until reset ([C] event.cc Wait)."""
     event = new_event(SYNC)
     assert acl.rt.stream_wait_event(second, event) == 0
-    assert not passed(second)
+    assert stands(second)
     assert acl.rt.record_event(event, stream) == 0
-    assert passed(second)
+    assert passes(second)
     assert acl.rt.stream_wait_event(second, event) == 0
-    assert passed(second)
+    assert passes(second)
     assert acl.rt.reset_event(event, second) == 0
     assert acl.rt.stream_wait_event(second, event) == 0
-    assert not passed(second)
+    assert stands(second)
     assert acl.rt.record_event(event, stream) == 0
-    assert passed(second)
+    assert passes(second)
     assert acl.rt.destroy_event(event) == 0
 
 
@@ -182,14 +185,14 @@ def test_a_wait_is_for_the_recording_that_was_the_latest(stream: int, second: in
     held = Held(stream)
     assert acl.rt.stream_wait_event(second, event) == 0
     assert acl.rt.record_event(event, stream) == 0
-    assert passed(second)
+    assert passes(second)
     assert acl.rt.stream_wait_event(second, event) == 0
-    assert not passed(second)
+    assert stands(second)
     assert acl.rt.query_event(event) == (1, 0)
     assert acl.rt.query_event_status(event) == (0, 0)
     assert acl.rt.synchronize_event_with_timeout(event, 20) == 507047
     held.release()
-    assert passed(second)
+    assert passes(second)
     assert acl.rt.destroy_event(event) == 0
 
 
@@ -341,7 +344,7 @@ def test_a_stream_that_waits_for_a_device_that_leaves_is_told(device: int, strea
     away, _ = acl.rt.get_context()
     assert acl.rt.set_context(home) == 0
     assert acl.rt.stream_wait_event(stream, event) == 0
-    assert not passed(stream)
+    assert stands(stream)
     assert acl.rt.set_context(away) == 0
     assert acl.rt.reset_device(1) == 0
     assert acl.rt.set_context(home) == 0
@@ -358,7 +361,7 @@ def test_a_recording_that_is_dropped_fails_who_waits_for_it(device: int, stream:
     Held(doomed)
     assert acl.rt.record_event(event, doomed) == 0
     assert acl.rt.stream_wait_event(second, event) == 0
-    assert not passed(second)
+    assert stands(second)
     assert acl.rt.destroy_stream_force(doomed) == 0
     assert acl.rt.synchronize_stream(second) == 107023
     assert acl.rt.synchronize_stream(second) == 0
@@ -379,7 +382,7 @@ first, second = acl.rt.create_stream()[0], acl.rt.create_stream()[0]
 event = acl.rt.create_event_with_flag(1)[0]
 print(acl.rt.set_op_wait_timeout(1), acl.rt.stream_wait_event(first, event), acl.rt.stream_wait_event(first, event))
 began = time.monotonic()
-print(acl.rt.synchronize_stream(first), 2 <= time.monotonic() - began < 10, acl.rt.synchronize_stream(first))
+print(acl.rt.synchronize_stream(first), 2 <= time.monotonic() - began < 30, acl.rt.synchronize_stream(first))
 print(acl.rt.set_op_wait_timeout(60), acl.rt.stream_wait_event(first, event))
 print(acl.rt.synchronize_stream_with_timeout(first, 50), acl.rt.record_event(event, second))
 print(acl.rt.synchronize_stream(first), acl.rt.set_op_wait_timeout(0), acl.rt.reset_device(0))

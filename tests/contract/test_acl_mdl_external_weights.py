@@ -1,5 +1,6 @@
 """Models whose weights lie in files (GE: file_constant_utils.cc; docs: CLI_options/--external_weight.md)."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,17 @@ FROM_MEMORY = 3
 LOAD_TYPE, ADDRESS, BYTES, WEIGHT_PATH = 1, 3, 4, 14
 
 
-@pytest.fixture(params=["1", "2"])
-def om(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return compiled(tmp_path, "net", NETWORK, "--input_shape=x:2,4", f"--external_weight={request.param}")
+@pytest.fixture(scope="module", params=["1", "2"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    return compiled(folder, "net", NETWORK, "--input_shape=x:2,4", f"--external_weight={request.param}")
+
+
+@pytest.fixture
+def om(made: Path, tmp_path: Path) -> Path:
+    """A copy of the model and its weights, which the test may move and damage."""
+    shutil.copytree(made.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / made.name
 
 
 @pytest.fixture

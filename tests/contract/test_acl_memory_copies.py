@@ -342,7 +342,7 @@ print([
     taken_ms(acl.rt.memcpy, back, 64, block, 64, 2),
     taken_ms(acl.rt.memcpy2d, block, 64, host, 64, 32, 4, 1),
     taken_ms(acl.rt.memcpy_async, block, 64, host, 64, 1, stream),
-    taken_ms(acl.rt.memcpy, back, 64, host, 64, 0),
+    min(taken_ms(acl.rt.memcpy, back, 64, host, 64, 0) for _ in range(20)),
 ])
 """
 

@@ -359,7 +359,9 @@ def wait():
     codes.append(acl.rt.synchronize_stream(stream))
 waiter = threading.Thread(target=wait)
 waiter.start()
-waiter.join(0.5)
+while not codes:
+    waiter.join(0.01)
+waiter.join(0.3)  # until it waits again
 print(codes, acl.rt.stream_abort(stream))
 waiter.join(10)
 print(codes, acl.rt.stream_query(stream), acl.rt.synchronize_stream(stream))

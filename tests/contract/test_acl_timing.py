@@ -16,6 +16,8 @@ from tests.contract.tools import installed_atc
 pytestmark = [pytest.mark.contract, pytest.mark.usefixtures("emulator")]
 
 EXECUTE_MS = 150.0
+QUIET_MS = EXECUTE_MS * 0.6
+LONG_MS = 600.0
 
 PRELUDE = """
 import acl, json, os, sys, threading, time
@@ -41,6 +43,14 @@ stream, _ = acl.rt.create_stream()
 def milliseconds(call):
     began = time.perf_counter(); ret = call()
     return ret, (time.perf_counter() - began) * 1000
+def best(measure, cost, enough, tries=20):
+    # A busy machine makes things slower and never quicker, so that the best of a few tells.
+    found = [measure()]
+    while cost(found[-1]) >= enough and len(found) < tries:
+        found.append(measure())
+    return min(found, key=cost)
+def quickest(call, enough):
+    return best(lambda: milliseconds(call), lambda answer: answer[1], enough)
 def out():
     data = np.empty((8, 4), np.float32)
     assert acl.rt.memcpy(data.ctypes.data, 128, targets[0], 128, 2) == 0
@@ -63,6 +73,7 @@ def modelled(run_python: Callable[..., str], om_files: dict[str, Path], tmp_path
             ASCEND_EMULATOR_TIMING="modelled",
             ASCEND_EMULATOR_VALUES=values,
             ASCEND_EMULATOR_TIMES=str(tmp_path / "times.json"),
+            QUIET_MS=str(QUIET_MS),
         )
         *lines, last = printed.splitlines()
         assert last == "0"
@@ -72,6 +83,7 @@ def modelled(run_python: Callable[..., str], om_files: dict[str, Path], tmp_path
 
 
 SLOW = {"models": {"gears": {"1": EXECUTE_MS / 10, "8": EXECUTE_MS}}}
+SLOWER = {"models": {"gears": {"1": EXECUTE_MS / 10, "8": LONG_MS}}}
 
 WATCHER = """
 beats = []
@@ -92,12 +104,15 @@ def test_execute_holds_the_gil_and_synchronize_lets_it_go(modelled: Runner) -> N
         WATCHER
         + """
 held = watched(lambda: acl.mdl.execute(model, inputs, outputs))
-assert acl.mdl.execute_async(model, inputs, outputs, stream) == 0
-free = watched(lambda: acl.rt.synchronize_stream(stream))
 event, _ = acl.rt.create_event()
-assert acl.mdl.execute_async(model, inputs, outputs, stream) == 0
-acl.rt.record_event(event, stream)
-free_too = watched(lambda: acl.rt.synchronize_event(event))
+def executed_and(wait):
+    assert acl.mdl.execute_async(model, inputs, outputs, stream) == 0
+    acl.rt.record_event(event, stream)
+    return watched(wait)
+def quietest(wait):
+    return best(lambda: executed_and(wait), lambda answer: answer[2], float(os.environ["QUIET_MS"]))
+free = quietest(lambda: acl.rt.synchronize_stream(stream))
+free_too = quietest(lambda: acl.rt.synchronize_event(event))
 assert acl.mdl.execute_async(model, inputs, outputs, stream) == 0
 held_too = watched(lambda: acl.rt.synchronize_device_with_timeout(10_000))
 print(json.dumps([held, free, free_too, held_too]))
@@ -108,7 +123,7 @@ print(json.dumps([held, free, free_too, held_too]))
     assert min(answer[1] for answer in (held, free, free_too, held_too)) > EXECUTE_MS * 0.9
     # The longest time in which no other thread got to run.
     assert min(held[2], held_too[2]) > EXECUTE_MS * 0.9
-    assert max(free[2], free_too[2]) < EXECUTE_MS * 0.6
+    assert max(free[2], free_too[2]) < QUIET_MS
 
 
 def test_two_threads_execute_one_after_the_other_but_wait_together(modelled: Runner) -> None:
@@ -149,10 +164,10 @@ answers = [acl.rt.stream_query(stream), milliseconds(lambda: acl.rt.synchronize_
            acl.rt.synchronize_stream(stream), acl.rt.stream_query(stream), acl.rt.query_event_status(event)]
 print(json.dumps(answers))
 """
-    running, by_stream, by_event, by_device, status, old_status, elapsed, *rest = modelled(program, **SLOW)
+    running, by_stream, by_event, by_device, status, old_status, elapsed, *rest = modelled(program, **SLOWER)
     assert (running, status, old_status, elapsed) == ([1, 0], [0, 0], [1, 0], [0, 107006])
     assert [wait[0] for wait in (by_stream, by_event, by_device)] == [507046, 507047, 507046]
-    assert all(18 < wait[1] < 60 for wait in (by_stream, by_event, by_device))
+    assert all(18 < wait[1] < LONG_MS / 3 for wait in (by_stream, by_event, by_device))
     assert rest == [0, [0, 0], [1, 0]]
 
 
@@ -160,7 +175,7 @@ def test_a_signal_during_a_wait_is_raised_when_it_returns(modelled: Runner) -> N
     program = """
 import signal
 assert acl.mdl.execute_async(model, inputs, outputs, stream) == 0
-threading.Timer(0.03, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 def wait():
     try:
         acl.rt.synchronize_stream(stream)
@@ -168,25 +183,24 @@ def wait():
         return "interrupted"
 print(json.dumps([milliseconds(wait), acl.rt.stream_query(stream), acl.rt.synchronize_stream(stream)]))
 """
-    (how, spent), status, ret = modelled(program, **SLOW)
+    (how, spent), status, ret = modelled(program, **SLOWER)
     assert how == "interrupted"
-    assert spent > EXECUTE_MS * 0.9
+    assert spent > LONG_MS * 0.9
     assert (status, ret) == ([0, 0], 0)
 
 
 def test_executions_take_what_the_table_says(modelled: Runner) -> None:
     program = """
-events = [acl.rt.create_event()[0] for _ in range(3)]
-acl.rt.record_event(events[0], stream)
-assert acl.mdl.execute_async(model, inputs, outputs, stream) == 0
-acl.rt.record_event(events[1], stream)
-acl.rt.synchronize_stream(stream)
+events = [acl.rt.create_event()[0] for _ in range(2)]
+def elapsed():
+    acl.rt.record_event(events[0], stream)
+    assert acl.mdl.execute_async(model, inputs, outputs, stream) == 0
+    acl.rt.record_event(events[1], stream)
+    assert acl.rt.synchronize_stream(stream) == 0
+    return acl.rt.event_elapsed_time(*events)
+by_events = best(elapsed, lambda answer: answer[0], 42)
 set_gear(4)
-assert acl.mdl.execute_async(model, inputs, outputs, stream) == 0
-acl.rt.record_event(events[2], stream)
-acl.rt.synchronize_stream(stream)
-executed = milliseconds(lambda: acl.mdl.execute(model, inputs, outputs))
-print(json.dumps([acl.rt.event_elapsed_time(events[0], events[1]), executed]))
+print(json.dumps([by_events, quickest(lambda: acl.mdl.execute(model, inputs, outputs), 32)]))
 """
     (elapsed, ret), (execute_ret, spent) = modelled(program, models={"gears": {"1": 5, "7": 35, "8": 40}})
     assert (ret, execute_ret) == (0, 0)
@@ -198,12 +212,15 @@ def test_copies_take_what_the_table_says(modelled: Runner) -> None:
     program = """
 host, _ = acl.rt.malloc_host(1 << 20); block, _ = acl.rt.malloc(1 << 20, 0)
 start, _ = acl.rt.create_event(); end, _ = acl.rt.create_event()
-acl.rt.record_event(start, stream)
-acl.rt.memcpy_async(block, 1 << 20, host, 1 << 20, 1, stream)
-acl.rt.record_event(end, stream)
-acl.rt.synchronize_stream(stream)
-sync = milliseconds(lambda: acl.rt.memcpy(host, 1 << 20, block, 1 << 20, 2))
-print(json.dumps([acl.rt.event_elapsed_time(start, end), sync, acl.rt.free(block), acl.rt.free_host(host)]))
+def elapsed():
+    acl.rt.record_event(start, stream)
+    acl.rt.memcpy_async(block, 1 << 20, host, 1 << 20, 1, stream)
+    acl.rt.record_event(end, stream)
+    assert acl.rt.synchronize_stream(stream) == 0
+    return acl.rt.event_elapsed_time(start, end)
+by_events = best(elapsed, lambda answer: answer[0], 13.5)
+sync = quickest(lambda: acl.rt.memcpy(host, 1 << 20, block, 1 << 20, 2), 30)
+print(json.dumps([by_events, sync, acl.rt.free(block), acl.rt.free_host(host)]))
 """
     links = {"h2d": {"gb_per_s": 0.1, "fixed_us": 2000}, "d2h": {"gb_per_s": 0.05, "fixed_us": 0}}
     (elapsed, ret), (sync_ret, spent), *freed = modelled(program, **links, **SLOW)
@@ -228,7 +245,7 @@ def pipeline():
         acl.rt.record_event(events[2 * i + 1], streams[1]); acl.rt.stream_wait_event(streams[2], events[2 * i + 1])
         acl.rt.memcpy_async(host + 256, 128, targets[0], 128, 2, streams[2])
     return acl.rt.synchronize_stream(streams[2])
-print(json.dumps(min((milliseconds(pipeline) for _ in range(3)), key=lambda answer: answer[1])))
+print(json.dumps(quickest(pipeline, 290)))
 """
     links = {"h2d": {"gb_per_s": 12, "fixed_us": 20_000}, "d2h": {"gb_per_s": 12, "fixed_us": 20_000}}
     ret, spent = modelled(program, models={"gears": {"8": 20}}, **links)
@@ -279,10 +296,7 @@ print(json.dumps([len(np.unique(whole[:, 0])), bool((run(rows[order]) == whole[o
 
 def test_without_a_table_the_soc_is_the_model(modelled: Runner) -> None:
     program = """
-times = []
-for _ in range(3):
-    times.append(milliseconds(lambda: acl.mdl.execute(model, inputs, outputs)))
-print(json.dumps(min(times, key=lambda answer: answer[1])))
+print(json.dumps(quickest(lambda: acl.mdl.execute(model, inputs, outputs), 5)))
 """
     # Exact values may take a busy machine longer than the 112 us, of which the card would warn.
     ret, spent = modelled(program, values="cheap")

@@ -73,10 +73,16 @@ def store(tmp_path):
     return Store(tmp_path / "store")
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A store of the module, so that what several tests compare is compiled once."""
+    return Store(tmp_path_factory.mktemp("built"))
+
+
 @pytest.fixture
-def compiled(soc, store):
+def compiled(soc, built):
     def build(recipe):
-        return compile_target(recipe, soc, store).fetch()
+        return compile_target(recipe, soc, built).fetch()
 
     return build
 
@@ -153,10 +159,10 @@ def test_a_model_past_its_tolerance_is_not_published_and_can_be_looked_at(recipe
     assert not list(store.manifests())
 
 
-def test_what_is_in_the_store_is_compared_as_it_is(recipe, soc, store, compiled):
+def test_what_is_in_the_store_is_compared_as_it_is(recipe, soc, store):
     network, settings, _ = KINDS["static"]
     wanted = recipe(network, **settings)
-    compiled(wanted)
+    compile_target(wanted, soc, store)
     before = list(store.manifests())
     assert verify_target(wanted, soc, store).passed
     assert list(store.manifests()) == before

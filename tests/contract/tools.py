@@ -15,7 +15,7 @@ def installed_atc() -> str:
     return found
 
 
-def until(what: Callable[[], bool], within_s: float = 15) -> None:
+def until(what: Callable[[], bool], within_s: float = 60) -> None:
     """Return as soon as it is true; fail when that takes too long."""
     deadline = time.monotonic() + within_s
     while not what():

@@ -1,9 +1,10 @@
-"""A program for tests: compiles on two emulated nodes of different SoCs, one of which gets lost, and tells as JSON.
+"""A program for tests: looks at two emulated nodes of different SoCs, compiles on them, loses one, and tells as JSON.
 
 It is one of its own because the suite's Ray is connected to another cluster in the suite's process.
 """
 
 import json
+import os
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -23,6 +24,34 @@ from tests.serve.tools import eventually, free_port
 FIRST, SECOND = "first", "second"
 
 
+@ray.remote(num_cpus=1, resources={"NPU": 1})
+class Look:
+    """Has the one card that it was given open."""
+
+    def look(self) -> Any:
+        import acl
+        from ascend_emulator.control import cards
+
+        opened = acl.rt.set_device(0)
+        return {
+            "soc": acl.get_soc_name(),
+            "count": acl.rt.get_device_count()[0],
+            "mode": acl.rt.get_run_mode()[0],
+            "set": opened,
+            "node": os.environ["ASCEND_EMULATOR_NODE"],
+            "cards": [
+                (state.pid, [client.pid == os.getpid() for client in state.clients]) for state in cards()
+            ],
+        }
+
+
+@ray.remote(num_cpus=0)
+def count() -> int:
+    import acl
+
+    return int(acl.rt.get_device_count()[0])
+
+
 class Fleet:
     """Two nodes of two CPUs each; the first is the head."""
 
@@ -31,14 +60,20 @@ class Fleet:
         self.cluster = Cluster()
         port = free_port()
         self.dashboard = f"http://127.0.0.1:{port}"
+        before = dict(os.environ)
         add_node(
-            self.cluster, soc="Ascend310P3", devices=1, node=FIRST, num_cpus=2,
+            self.cluster, soc="Ascend310P3", devices=2, node=FIRST, num_cpus=2,
             include_dashboard=True, dashboard_port=port, dashboard_agent_listen_port=free_port(),
         )  # fmt: skip
         self.second = add_node(
-            self.cluster, soc="Ascend910B3", devices=1, node=SECOND, num_cpus=2,
-            resources={"cann_8_5": 1}, labels={"cann": "8.5"},
+            self.cluster, soc="Ascend910B3", devices=3, node=SECOND, num_cpus=2,
+            settings={"ASCEND_EMULATOR_RUN_MODE": "0"}, resources={"cann_8_5": 1}, labels={"cann": "8.5"},
         )  # fmt: skip
+        self.changed = [
+            name
+            for name in before.keys() | os.environ.keys()
+            if name.startswith("ASCEND_") and before.get(name) != os.environ.get(name)
+        ]
         ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")
 
     def compiled(self, recipes: list[Path], note: Any = None, **options: Any) -> dict[str, str]:
@@ -47,6 +82,27 @@ class Fleet:
         )
         self.causes = {result.job.label: result.cause for result in results}
         return {result.job.label: result.outcome for result in results}
+
+    def apart(self) -> Any:
+        """What processes of each node see of it, one with a card and one without, while both cards are open."""
+        answers = {}
+        for soc in ("Ascend310P3", "Ascend910B3"):
+            selector = {"ray.io/accelerator-type": soc}
+            actor = Look.options(label_selector=selector).remote()
+            seen = ray.get(actor.look.remote())
+            answers[soc] = (actor, seen, ray.get(count.options(label_selector=selector).remote()))
+        labelled = (
+            (node["Labels"]["ray.io/accelerator-type"], node["Resources"]["NPU"]) for node in ray.nodes()
+        )
+        told = {
+            "changed": self.changed,
+            "nodes": sorted(labelled),
+            "seen": {soc: seen for soc, (_, seen, _) in answers.items()},
+            "counts": {soc: devices for soc, (_, _, devices) in answers.items()},
+        }
+        for actor, _, _ in answers.values():
+            ray.kill(actor)
+        return told
 
     def automatic(self) -> Any:
         """Without a word about SoCs: those of both nodes, and what a recipe lists."""
@@ -103,7 +159,7 @@ class Fleet:
 def main() -> None:
     folder = Path(sys.argv[1])
     fleet = Fleet(Workshop(folder))
-    scenes = (fleet.automatic, fleet.placed, fleet.submitted, fleet.lost)
+    scenes = (fleet.apart, fleet.automatic, fleet.placed, fleet.submitted, fleet.lost)
     told = {scene.__name__: scene() for scene in scenes}
     told |= {"published": fleet.workshop.published(), "runs": fleet.workshop.runs()}
     (folder / "told.json").write_text(json.dumps(told))  # Ray prints to stdout what befalls a node

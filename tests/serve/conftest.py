@@ -1,11 +1,10 @@
 """One local Ray for all serve tests of a run, with a node of its own among the emulated ones."""
 
-import json
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.serve.tools import free_port
+from tests.serve.deploying import RECIPE, Deploy
+from tests.serve.tools import ROOT, Served, free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "compile_jobs/recipes/resnet.yaml"
 DIGITS = ROOT / "examples/digits"
 
 # Read by Ray when it is imported, so they stand before any import of it: a token file and a folder for sessions that
@@ -34,16 +32,30 @@ os.environ.update(
 (SCRATCH / "token").write_text(uuid.uuid4().hex)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "last: takes down what others of its module use; runs after them")
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     # Ray itself warns of what it will deprecate and leaves sockets to the collector; its warnings are not ours.
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning"))
-            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+    for item in here:
+        item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning"))
+        item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+    for last in [item for item in here if item.get_closest_marker("last")]:
+        items.remove(last)
+        others = [place for place, item in enumerate(items) if item.path == last.path]
+        items.insert(others[-1] + 1 if others else len(items), last)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_was_told_to_end_ends() -> Iterator[None]:
+    yield
+    Served.wait_for_ends()
 
 
 @pytest.fixture(scope="session")
@@ -88,38 +100,11 @@ def serve_url(ray_cluster: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def deploy(serve_url: str, store: Path) -> Iterator[Callable[..., Any]]:
+def deploy(serve_url: str, store: Path) -> Iterator[Deploy]:
     """Deploy an application as `serve run file.yaml` does; gives its handle, and takes it down after the module."""
-    from ray import serve
-    from ray.serve.context import _get_global_client
-    from ray.serve.schema import ServeDeploySchema
-
-    applications: dict[str, dict[str, Any]] = {}
-
-    def apply() -> None:
-        _get_global_client().deploy_apps(
-            ServeDeploySchema.model_validate({"applications": list(applications.values())}), _blocking=True
-        )
-
-    def run(name: str, *, args: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        given = {"store": str(store), **(args or {})}
-        if "om" not in given:
-            given = {"recipe": str(RECIPE), **given}
-        else:
-            del given["store"]
-        applications[name] = {
-            "name": name,
-            "route_prefix": f"/{name}",
-            "import_path": "ascend_serve.serving.app:build",
-            "args": given,
-            "deployments": [{"name": "AscendModel", **options}],
-        }
-        apply()
-        return serve.get_app_handle(name)
-
-    yield run
-    for name in applications:
-        serve.delete(name)
+    applications = Deploy(store)
+    yield applications
+    applications.close()
 
 
 @pytest.fixture(scope="session")
@@ -172,22 +157,3 @@ def counters(serve_url: str) -> Callable[[str], dict[str, float]]:
         return found
 
     return read
-
-
-@pytest.fixture
-def slow_device(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Actor options of a replica whose emulated card takes the given milliseconds at every gear, or at each."""
-
-    def options(ms: float | Mapping[str, float]) -> dict[str, Any]:
-        table = tmp_path / "times.json"
-        times = ms if isinstance(ms, Mapping) else dict.fromkeys(("1", "4", "8", "16"), ms)
-        table.write_text(json.dumps({"models": {"resnet": times}}))
-        return {
-            "num_cpus": 0.25,
-            "resources": {"NPU": 1},
-            "runtime_env": {
-                "env_vars": {"ASCEND_EMULATOR_TIMING": "modelled", "ASCEND_EMULATOR_TIMES": str(table)}
-            },
-        }
-
-    return options

@@ -1,7 +1,6 @@
 """What is served equals what onnxruntime computes, whatever the gear, the door and the company."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.serve.deploying import Deploy
 from tests.serve.tools import infer_binary, outputs
 
 pytestmark = pytest.mark.serve
@@ -17,13 +17,10 @@ Array = np.ndarray[Any, Any]
 
 
 @pytest.fixture(scope="module")
-def exact(deploy: Callable[..., Any], exact_recipe: Path) -> Any:
+def exact(deploy: Deploy, exact_recipe: Path) -> Any:
+    """The model in its own precision, beside `/half`, in half of it."""
+    deploy.add("half")
     return deploy("exact", args={"recipe": str(exact_recipe), "name": "resnet"})
-
-
-@pytest.fixture(scope="module")
-def half(deploy: Callable[..., Any]) -> Any:
-    return deploy("half")
 
 
 def test_1_to_40_rows_equal_onnxruntime(
@@ -49,7 +46,7 @@ def test_json_and_binary_answer_alike(exact: Any, http: httpx.Client, digits: Ar
     np.testing.assert_allclose(np.reshape(logits["data"], (2, 10)), expected[:2], rtol=1e-4, atol=1e-5)
 
 
-def test_half_precision_agrees(half: Any, http: httpx.Client, digits: Array, expected: Array) -> None:
+def test_half_precision_agrees(exact: Any, http: httpx.Client, digits: Array, expected: Array) -> None:
     path, body, headers = infer_binary(digits[:120])
     logits = outputs(http.post(f"/half{path}", content=body, headers=headers))["logits"]
     assert not np.array_equal(logits, expected[:120]), "half precision is not emulated at all"

@@ -1,14 +1,15 @@
 """Autoscaling by stock Serve options, each replica on a device of its own."""
 
 import asyncio
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from tests.serve.tools import cards, eventually, infer_binary, outputs
+from tests.serve.deploying import Deploy
+from tests.serve.tools import cards, eventually, infer_binary, outputs, slow_device
 
 pytestmark = pytest.mark.serve
 
@@ -28,16 +29,12 @@ def enough() -> bool:
 
 
 async def test_load_brings_three_replicas_on_devices_of_their_own_and_silence_takes_them_away(
-    deploy: Callable[..., Any],
+    deploy: Deploy,
     serve_url: str,
-    slow_device: Callable[..., dict[str, Any]],
+    tmp_path: Path,
     digits: Array,
     expected: Array,
 ) -> None:
-    from ray import serve
-
-    for other in set(serve.status().applications) - {"scale"}:
-        serve.delete(other)  # four devices are all there are
     deploy(
         "scale",
         args={"name": "resnet"},
@@ -50,11 +47,11 @@ async def test_load_brings_three_replicas_on_devices_of_their_own_and_silence_ta
             "look_back_period_s": 1,
             "metrics_interval_s": 0.5,
         },
-        ray_actor_options=slow_device(100.0),
+        ray_actor_options=slow_device(tmp_path, dict.fromkeys(("1", "4", "8", "16"), 100.0)),
     )
     assert running() == 1
-    # Replicas of deleted applications give their cards back as their processes end.
-    await asyncio.to_thread(eventually, "one card", lambda: len(cards()) == 1, 30)
+    # Four are all there are; replicas of other applications give theirs back as their processes end.
+    await asyncio.to_thread(eventually, "one card", lambda: len(cards()) == 1)
     wanted = asyncio.Event()
 
     async def keep_asking(client: httpx.AsyncClient, row: int) -> None:
@@ -65,11 +62,11 @@ async def test_load_brings_three_replicas_on_devices_of_their_own_and_silence_ta
 
     async def watch() -> None:
         try:
-            await asyncio.to_thread(eventually, "three replicas, a card each", enough, 90)
+            await asyncio.to_thread(eventually, "three replicas, a card each", enough)
         finally:
             wanted.set()
 
     async with httpx.AsyncClient(base_url=serve_url, timeout=60) as client:
         await asyncio.gather(watch(), *(keep_asking(client, row) for row in range(16)))
-    await asyncio.to_thread(eventually, "one replica again", lambda: running() == 1, 90)
-    await asyncio.to_thread(eventually, "one card again", lambda: len(cards()) == 1, 30)
+    await asyncio.to_thread(eventually, "one replica again", lambda: running() == 1)
+    await asyncio.to_thread(eventually, "one card again", lambda: len(cards()) == 1)

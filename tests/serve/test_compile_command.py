@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,8 @@ from tests.serve.compiling_tools import FAILS, HANGS, Workshop, alive
 from tests.serve.tools import eventually, processes_of
 
 pytestmark = pytest.mark.serve
+
+SIGNALS = (signal.SIGINT, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -131,13 +134,34 @@ def test_a_wrong_address_is_told_at_once(workshop: Workshop, address: str, says:
     assert len(started.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+class Hanging:
+    """The command with a Ray of its own, one of whose builds waits until it is killed."""
+
+    def __init__(self, folder: Path, session: Path) -> None:
+        self.workshop, self.session = Workshop(folder), session
+        self.recipe = self.workshop.recipe()
+        told = soc("Ascend310P3", HANGS)
+        self.command = self.workshop.command(self.recipe, *told, RAY_TMPDIR=str(session))
+
+
+@pytest.fixture(scope="module")
+def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[signal.Signals, Hanging]]:
+    """One to end by each signal, started side by side."""
+    sessions = {number: tmp_path_factory.mktemp("e") for number in SIGNALS}  # short, for sockets lie in it
+    commands = {
+        number: Hanging(tmp_path_factory.mktemp("h"), session) for number, session in sessions.items()
+    }
+    yield commands
+    for each in commands.values():
+        each.command.process.kill()
+        each.command.ended()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_an_ended_command_leaves_what_is_finished_and_nothing_else(
-    ray_cluster: None, workshop: Workshop, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
+    ray_cluster: None, hanging: dict[signal.Signals, Hanging], number: signal.Signals
 ) -> None:
-    session = tmp_path_factory.mktemp("e")  # short, for sockets lie in it
-    recipe = workshop.recipe()
-    started = workshop.command(recipe, *soc("Ascend310P3", HANGS), RAY_TMPDIR=str(session))
+    workshop, session, started = hanging[number].workshop, hanging[number].session, hanging[number].command
     eventually("atc and its worker run", lambda: len(workshop.diary()) == 3)
     eventually("one build is finished", lambda: workshop.finished() == ["net@Ascend310P3"])
     assert "raylet" in {process.info["name"] for process in processes_of(session)}
@@ -152,7 +176,7 @@ def test_an_ended_command_leaves_what_is_finished_and_nothing_else(
     eventually("Ray's processes are gone", lambda: not processes_of(session))
     assert workshop.published() == ["net@Ascend310P3"]
 
-    again = run(workshop, recipe, *soc("Ascend310P3", "Ascend310P1"))
+    again = run(workshop, hanging[number].recipe, *soc("Ascend310P3", "Ascend310P1"))
     assert [line.split()[1] for line in again.stdout.splitlines()[-2:]] == ["cached", "built"]
     assert workshop.runs().count("net@Ascend310P3") == 1
 

@@ -1,4 +1,4 @@
-"""Builds on a cluster of two nodes with different SoCs: targets, places, a Ray job, and a node that gets lost."""
+"""Two emulated nodes of different SoCs in one cluster: apart from each other, and building for each other."""
 
 import json
 import os
@@ -33,15 +33,32 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             "RAY_TMPDIR": str(scratch),
             "RAY_AUTH_TOKEN_PATH": str(scratch / "token"),
             "XDG_RUNTIME_DIR": str(scratch),
+            "ASCEND_EMULATOR_SOC": "Ascend310P1",
+            "ASCEND_EMULATOR_TIMING": "modelled",
         },
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     yield json.loads((folder / "told.json").read_text())
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def test_nodes_keep_their_devices_apart(told: dict[str, Any]) -> None:
+    apart = told["apart"]
+    assert apart["nodes"] == [["Ascend310P3", 2.0], ["Ascend910B3", 3.0]]
+    # The environment of the process that added the nodes is as it was.
+    assert apart["changed"] == []
+    assert apart["counts"] == {"Ascend310P3": 2, "Ascend910B3": 3}
+    first, second = apart["seen"]["Ascend310P3"], apart["seen"]["Ascend910B3"]
+    assert (first["soc"], first["count"], first["mode"], first["set"]) == ("Ascend310P3", 1, 1, 0)
+    assert (second["soc"], second["count"], second["mode"], second["set"]) == ("Ascend910B3", 1, 0, 0)
+    assert (first["node"], second["node"]) == ("first", "second")
+    # Each actor is the only client of the only card of its node, and they are two cards.
+    assert [clients for _, clients in first["cards"] + second["cards"]] == [[True], [True]]
+    assert first["cards"][0][0] != second["cards"][0][0]
 
 
 def test_targets_are_those_of_the_nodes_and_those_listed(told: dict[str, Any]) -> None:

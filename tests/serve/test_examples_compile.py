@@ -1,16 +1,18 @@
 """What the pages on compiling show happens as they say, and clients of the AIPP example may send bytes."""
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import httpx
 import pytest
 import ray
 
-from tests.serve.pages import LIMIT_S, blocks, fresh_user, run_block, shows
+from tests.serve.deploying import Deploy
+from tests.serve.pages import LIMIT_S, run_page, shows
 from tests.serve.tools import ROOT
 
 pytestmark = pytest.mark.serve
@@ -24,17 +26,18 @@ PAGES = [
 PICTURES = sorted((ROOT / "examples/digits/images").glob("*.png"))
 
 
+@pytest.fixture(scope="module")
+def runs(ray_cluster: None) -> Iterator[dict[str, Future[None]]]:
+    """Every page, two at a time: each is a user with a home, cards and a copy of the examples of its own."""
+    # A Ray of its own for each command that compiles would take most of the time.
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    with ThreadPoolExecutor(2) as pool:
+        yield {page: pool.submit(run_page, page, environment) for page in PAGES}
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_what_happens(ray_cluster: None, page: str) -> None:
-    code = [block for block in blocks(page) if block.run]
-    assert code, f"{page} has nothing to run"
-    with fresh_user() as (root, environment):
-        # A Ray of its own for each command that compiles would take most of the time.
-        environment["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-        for block in code:
-            printed = run_block(block, root, environment)
-            if block.shown is not None:
-                assert shows(block.shown, printed), f"{page}:\n{block.code}printed:\n{printed}"
+def test_a_page_shows_what_happens(runs: dict[str, Future[None]], page: str) -> None:
+    runs[page].result()
 
 
 def test_pages_differ_from_what_does_not_happen() -> None:
@@ -48,7 +51,7 @@ def test_pages_differ_from_what_does_not_happen() -> None:
     assert not shows("...\nmade b in 0.2 s\nmade a in 0.1 s\n...\n", printed)
 
 
-def test_clients_send_bytes(deploy: Callable[..., Any], serve_url: str) -> None:
+def test_clients_send_bytes(deploy: Deploy, serve_url: str) -> None:
     deploy("digits-aipp", args={"recipe": str(EXAMPLES / "aipp/recipe.yaml")})
     url = f"{serve_url}/digits-aipp"
     done = subprocess.run(

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import pytest
 import yaml
 
 from ascend_serve.protocol._pb.messages import message_class
-from tests.serve.tools import ROOT, eventually, free_port, served
+from tests.serve.tools import ROOT, Served, eventually, free_port, listening
 
 pytestmark = pytest.mark.serve
 
 Array = np.ndarray[Any, Any]
 
 BIN = Path(sys.executable).parent
+COMMANDS = {"proxy": "serve", "haproxy": "ascend-serve"}
 SERVICER = "ascend_serve.serving.grpc.add_GRPCInferenceServiceServicer_to_server"
-LONG_MS = 2500.0
+LONG_MS = 4000.0
 DEADLINE = "x-envoy-expected-rq-timeout-ms"
 
 
@@ -51,35 +53,51 @@ class Stub:
         return self.call("ModelInfer", request, **options)
 
 
-@pytest.fixture(scope="module", params=["proxy", "haproxy"])
-def stub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
-    """One application, as `serve run` and as `ascend-serve run` serve it; a batch of one row takes `LONG_MS`."""
-    scratch = tmp_path_factory.mktemp("g")
-    http, grpc_port = free_port(), free_port()
-    told = yaml.safe_load((ROOT / "deployments/resnet.yaml").read_text())
-    told["http_options"] = {"host": "127.0.0.1", "port": http}
-    told["grpc_options"] = {"port": grpc_port, "grpc_servicer_functions": [SERVICER]}
-    told["applications"][0]["args"]["batching"] = {
-        "policy": "pad_up",
-        "slots": 1,
-        "in_flight": 1,
-        "max_queued_rows": 16,
-    }
-    file = scratch / "resnet.yaml"
-    file.write_text(yaml.safe_dump(told))
-    times = scratch / "times.json"
-    times.write_text(json.dumps({"models": {"resnet": {"1": LONG_MS, "4": 20.0, "8": 20.0, "16": 20.0}}}))
-    variables = {"ASCEND_EMULATOR_TIMING": "modelled", "ASCEND_EMULATOR_TIMES": str(times)}
-    if request.param == "proxy":
-        command = [str(BIN / "serve"), "run", str(file)]
-    else:
-        command = [str(BIN / "ascend-serve"), "run", str(file)]
-        for name in ("HAPROXY_STATS", "HAPROXY_METRICS", "FALLBACK_PROXY_HTTP", "FALLBACK_PROXY_GRPC"):
-            variables[f"RAY_SERVE_{name}_PORT"] = str(free_port())
-    with (
-        served(command, http, scratch, **variables),
-        grpc.insecure_channel(f"127.0.0.1:{grpc_port}", [("grpc.enable_http_proxy", 0)]) as channel,
-    ):
+class GrpcRun(Served):
+    """One application, as `serve run` or as `ascend-serve run` serves it; a batch of one row takes `LONG_MS`."""
+
+    def __init__(self, way: str, scratch: Path, store: Path) -> None:
+        self.grpc_port = free_port()
+        http = free_port()
+        told = yaml.safe_load((ROOT / "deployments/resnet.yaml").read_text())
+        assert told["http_options"]["host"] == "0.0.0.0"
+        told["http_options"]["port"] = http
+        told["grpc_options"] = {"port": self.grpc_port, "grpc_servicer_functions": [SERVICER]}
+        told["applications"][0]["args"]["batching"] = {
+            "policy": "pad_up",
+            "slots": 1,
+            "in_flight": 1,
+            "max_queued_rows": 16,
+        }
+        file = scratch / "resnet.yaml"
+        file.write_text(yaml.safe_dump(told))
+        times = scratch / "times.json"
+        times.write_text(json.dumps({"models": {"resnet": {"1": LONG_MS, "4": 20.0, "8": 20.0, "16": 20.0}}}))
+        variables = {
+            "ASCEND_EMULATOR_TIMING": "modelled",
+            "ASCEND_EMULATOR_TIMES": str(times),
+            "ASCEND_SERVE_STORE": str(store),
+        }
+        if way == "haproxy":
+            for name in ("HAPROXY_STATS", "HAPROXY_METRICS", "FALLBACK_PROXY_HTTP", "FALLBACK_PROXY_GRPC"):
+                variables[f"RAY_SERVE_{name}_PORT"] = str(free_port())
+        super().__init__([str(BIN / COMMANDS[way]), "run", str(file)], http, scratch, **variables)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[dict[str, GrpcRun]]:
+    """Both ways, started side by side."""
+    runs = {way: GrpcRun(way, tmp_path_factory.mktemp("g"), store) for way in COMMANDS}
+    yield runs
+    for run in runs.values():
+        run.end()
+
+
+@pytest.fixture(scope="module", params=COMMANDS)
+def stub(request: pytest.FixtureRequest, runs: dict[str, GrpcRun]) -> Iterator[Stub]:
+    run = runs[request.param]
+    run.wait_until_ready()
+    with grpc.insecure_channel(f"127.0.0.1:{run.grpc_port}", [("grpc.enable_http_proxy", 0)]) as channel:
         stub = Stub(channel)
         eventually("gRPC is routed", lambda: is_ready(stub))
         yield stub
@@ -122,38 +140,47 @@ def test_a_wrong_request_has_its_code_and_its_words(stub: Stub, digits: Array) -
     assert "has shape [4, 1, 32, 31], but the model takes" in wrong.details()
 
 
-def test_a_client_whose_deadline_passes_leaves_the_queue(stub: Stub, digits: Array) -> None:
-    """Only the client's gRPC deadline is set, of which Serve tells the replica nothing but that the call is over."""
+def test_stock_serve_listens_where_the_file_says(runs: dict[str, GrpcRun]) -> None:
+    run = runs["proxy"]
+    run.wait_until_ready()
+    found = listening(run.scratch, (run.port, run.grpc_port))
+    assert found == {f"proxy {run.port}": {"all"}, f"proxy {run.grpc_port}": {"all"}}
+
+
+@contextmanager
+def a_busy_device(stub: Stub, digits: Array) -> Iterator[Any]:
+    """One row runs meanwhile; gives the call that showed it, whose deadline passed in the queue."""
     began = time.monotonic()
-    running = stub.infer(digits[:1])
-    filling = stub.infer(digits[:16], timeout=1.2)
-
-    def refused() -> Any:
-        call = stub.infer(digits[:16], timeout=0.3)
-        return call if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else None
-
-    full = eventually("the queue is full", refused, timeout_s=5)
-    assert "queue" in full.details()
-    assert int(dict(full.trailing_metadata())["grpc-retry-pushback-ms"]) >= 0
-    assert filling.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-
-    def accepted() -> bool:
-        return stub.infer(digits[:16], timeout=0.2).code() is grpc.StatusCode.DEADLINE_EXCEEDED
-
-    eventually("the queue has room again", accepted, timeout_s=5)
-    assert not running.done(), f"the machine is too slow to tell: {time.monotonic() - began:.1f} s"
-    assert len(running.result().raw_output_contents[0]) == 40
-
-
-def test_a_deadline_in_the_metadata_ends_the_wait(stub: Stub, digits: Array) -> None:
     running = stub.infer(digits[:1])
 
     def late() -> Any:
+        assert not running.done(), "no request came behind the long one"
         call = stub.infer(digits[:16], metadata=[(DEADLINE, "100")])
         return call if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED else None
 
     # Serve may hand the second request to the replica before the first, which then finds the device free.
-    waiting = eventually("a request waits behind the long one", late, timeout_s=5)
-    assert "deadline" in waiting.details().lower()
-    assert not running.done()
-    assert running.code() is grpc.StatusCode.OK
+    yield eventually("a request waits behind the long one", late)
+    assert not running.done(), f"the machine is too slow to tell: {time.monotonic() - began:.1f} s"
+    assert len(running.result().raw_output_contents[0]) == 40
+
+
+def test_a_client_whose_deadline_passes_leaves_the_queue(stub: Stub, digits: Array) -> None:
+    """Only the client's gRPC deadline is set, of which Serve tells the replica nothing but that the call is over."""
+    with a_busy_device(stub, digits):
+        # Whichever comes first fills the queue.
+        both = [stub.infer(digits[:16], timeout=1.5) for _ in range(2)]
+        codes = {call.code(): call for call in both}
+        assert set(codes) == {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        full = codes[grpc.StatusCode.RESOURCE_EXHAUSTED]
+        assert "queue" in full.details()
+        assert int(dict(full.trailing_metadata())["grpc-retry-pushback-ms"]) >= 0
+
+        def accepted() -> bool:
+            return stub.infer(digits[:16], timeout=0.4).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+        eventually("the queue has room again", accepted)
+
+
+def test_a_deadline_in_the_metadata_ends_the_wait(stub: Stub, digits: Array) -> None:
+    with a_busy_device(stub, digits) as waiting:
+        assert "deadline" in waiting.details().lower()

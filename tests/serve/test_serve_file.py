@@ -114,6 +114,17 @@ def test_buckets_of_a_recipe_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_an_axis_0_that_counts_no_rows_makes_a_bucket_of_each_size(tmp_path: Path) -> None:
+    recipe = tmp_path / "steps.yaml"
+    recipe.write_text(
+        "name: m\nsource: m.onnx\ninputs: {x: [-1, 8]}\ndims_gears: [[4], [9]]\nbatched: false\n"
+    )
+    found = findings({f"{APP}.args.recipe": str(recipe)})
+    assert found.notes == (
+        "applications[0].args: requests run in 2 buckets: x [4, 8] at gears [1]; x [9, 8] at gears [1]",
+    )
+
+
 def test_a_ready_made_model_is_read(tmp_path: Path) -> None:
     from ascend_serve.serving.serve_file import Findings
     from tests.unit.om_writer import static_model

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from tests.serve.deploying import Deploy
 from tests.serve.tools import infer_binary, outputs
 
 pytestmark = pytest.mark.serve
@@ -18,7 +18,7 @@ INFER = "/wrong/v2/models/resnet/infer"
 
 
 @pytest.fixture(scope="module")
-def wrong(deploy: Callable[..., Any]) -> Any:
+def wrong(deploy: Deploy) -> Any:
     return deploy("wrong", args={"limits": {"max_body_bytes": 1024 * 1024, "max_rows": 64}})
 
 

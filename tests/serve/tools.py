@@ -6,10 +6,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
@@ -17,6 +16,9 @@ import psutil
 
 Array = np.ndarray[Any, Any]
 ROOT = Path(__file__).resolve().parents[2]
+
+_PORTS = iter(range(20_000 + os.getpid() * 97 % 8_000, 30_000))
+"""Above those of Ray's workers, below those of Serve's replicas and of the system."""
 
 
 def infer_binary(
@@ -48,12 +50,19 @@ def outputs(response: httpx.Response) -> dict[str, Array]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port where nobody listens, never the same twice, and none that the system or Ray gives to whoever asks."""
+    for port in _PORTS:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                continue  # somebody listens there
+            return port
+    raise AssertionError("no free port is left")
 
 
-def eventually(what: str, check: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+def eventually(what: str, check: Callable[[], Any], timeout_s: float = 120.0) -> Any:
     """Ask until the answer is true; the answer. Fails, naming what was waited for, past the limit."""
     deadline = time.monotonic() + timeout_s
     while not (answer := check()):
@@ -62,45 +71,68 @@ def eventually(what: str, check: Callable[[], Any], timeout_s: float = 60.0) -> 
     return answer
 
 
-@contextmanager
-def served(command: list[str], port: int, scratch: Path, **variables: str) -> Iterator[psutil.Process]:
-    """The shipped model served by a command, in a session and on cards of its own; ended by Ctrl-C."""
-    environment = {
-        **os.environ,
-        "RAY_TMPDIR": str(scratch),
-        "ASCEND_SERVE_STORE": str(scratch / "store"),
-        "RAY_AUTH_TOKEN_PATH": str(scratch / "token"),
-        "XDG_RUNTIME_DIR": str(scratch),
-        "ASCEND_EMULATOR_NODE": "served",
-        **variables,
-    }
-    (scratch / "token").write_text("0123456789abcdef0123456789abcdef")
-    log = scratch / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, start_new_session=True, stdout=output, stderr=output
-        )
+class Served:
+    """The shipped model served by a command, in a session and on cards of its own.
 
-    def ready() -> bool:
-        assert process.poll() is None, (
-            f"{command[0]} ended with {process.returncode}: {log.read_text()[-2000:]}"
+    Args:
+        command: serves it over HTTP; it may go on for long, so several are started before the first is waited for.
+        port: of HTTP.
+        scratch: folder of the session, the store and the log.
+        variables: of the command's environment, beside those of this run.
+    """
+
+    _ending: ClassVar["list[Served]"] = []
+
+    def __init__(self, command: list[str], port: int, scratch: Path, **variables: str) -> None:
+        environment = {
+            **os.environ,
+            "RAY_TMPDIR": str(scratch),
+            "ASCEND_SERVE_STORE": str(scratch / "store"),
+            "RAY_AUTH_TOKEN_PATH": str(scratch / "token"),
+            "XDG_RUNTIME_DIR": str(scratch),
+            "ASCEND_EMULATOR_NODE": "served",
+            **variables,
+        }
+        (scratch / "token").write_text("0123456789abcdef0123456789abcdef")
+        self.port, self.scratch = port, scratch
+        self._log = scratch / "log"
+        with self._log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, start_new_session=True, stdout=output, stderr=output
+            )
+
+    def wait_until_ready(self) -> None:
+        eventually("the model is ready", self._ready, 240)
+
+    def end(self) -> None:
+        """Send Ctrl-C as a terminal does, to the whole group; `wait_for_ends` waits for what that takes."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
+        self._ending.append(self)
+
+    @classmethod
+    def wait_for_ends(cls) -> None:
+        """Fail unless every run that was told to end has ended, and left no process behind."""
+        for run in cls._ending:
+            run.process.wait(120)
+            eventually("all processes of the run are gone", run._is_gone)
+
+    def _is_gone(self) -> bool:
+        return not processes_of(self.scratch)
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, (
+            f"it ended with {self.process.returncode}: {self._log.read_text()[-2000:]}"
         )
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/v2/models/resnet/ready", timeout=2).status_code == 200
+            url = f"http://127.0.0.1:{self.port}/v2/models/resnet/ready"
+            return httpx.get(url, timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 
-    try:
-        eventually("the model is ready", ready, 120)
-        yield psutil.Process(process.pid)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
-        process.wait(90)
-
 
 def processes_of(scratch: Path) -> list[psutil.Process]:
-    """Every process of a `served` run: those that name its folder in their command line or environment.
+    """Every process of a `Served` run: those that name its folder in their command line or environment.
 
     What is asked of them is in their `info`, because each may end at any time.
     """
@@ -117,6 +149,33 @@ def processes_of(scratch: Path) -> list[psutil.Process]:
     ]
 
 
+def listening(scratch: Path, ports: Collection[int]) -> dict[str, set[str]]:
+    """Interfaces by who listens, in a `Served` run: Serve on one of its ports, or a replica.
+
+    Ray's own processes talk to each other on ports of their choosing, guarded by its token; they are left out.
+    """
+    found: dict[str, set[str]] = {}
+    for process in processes_of(scratch):
+        try:
+            name, connections = process.name(), process.net_connections("inet")
+        except psutil.NoSuchProcess:
+            continue  # a worker that ended meanwhile
+        for connection in connections:
+            if connection.status != psutil.CONN_LISTEN:
+                continue
+            interface, port = connection.laddr
+            if name == "haproxy":
+                who = f"HAProxy {port}"
+            elif name.startswith("ray::ServeRepli") and 30000 <= port < 31000:
+                who = "replica"
+            elif name.startswith("ray::Proxy") and port in ports:
+                who = f"proxy {port}"
+            else:
+                continue
+            found.setdefault(who, set()).add("all" if interface in ("0.0.0.0", "::") else interface)
+    return found
+
+
 def cards() -> list[int]:
     """Processes of the emulated cards of this run's cluster. Not their sockets: that of a killed card outlives it."""
     mine = os.environ["RAY_TMPDIR"]
@@ -125,3 +184,21 @@ def cards() -> list[int]:
         for process in psutil.process_iter(["cmdline"])
         if "ascend_emulator.card" in (command := " ".join(process.info["cmdline"] or [])) and mine in command
     ]
+
+
+def slow_device(folder: Path, ms: Mapping[str, float]) -> dict[str, Any]:
+    """Actor options of a replica whose emulated card takes the given milliseconds at each gear.
+
+    Args:
+        folder: for the table of times.
+        ms: by gear.
+    """
+    table = folder / "times.json"
+    table.write_text(json.dumps({"models": {"resnet": ms}}))
+    return {
+        "num_cpus": 0.25,
+        "resources": {"NPU": 1},
+        "runtime_env": {
+            "env_vars": {"ASCEND_EMULATOR_TIMING": "modelled", "ASCEND_EMULATOR_TIMES": str(table)}
+        },
+    }

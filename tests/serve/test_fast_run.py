@@ -1,0 +1,224 @@
+"""`ascend-serve run`: who listens, a driver beside it, a client that leaves, a taken port, and a sudden end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+
+from ascend_serve.batching.journal import Cancelled, Offered, decode_all
+from tests.serve.tools import (
+    ROOT,
+    Served,
+    eventually,
+    free_port,
+    infer_binary,
+    listening,
+    outputs,
+    processes_of,
+)
+
+pytestmark = pytest.mark.serve
+
+COMMAND = [str(Path(sys.executable).parent / "ascend-serve"), "run"]
+LONG_MS = 6000.0
+"""Of one row alone; more rows are quick."""
+
+DRIVER = """
+import sys, numpy as np, ray
+from ray import serve
+ray.init(address=sys.argv[1], log_to_driver=False)
+with np.load("examples/digits/heldout.npz") as heldout:
+    images, labels = heldout["images"][:, None].astype(np.float32) / 255, heldout["labels"]
+handle = serve.get_app_handle("resnet")
+few = handle.infer.remote({"image": images[:5]}).result(timeout_s=60)["logits"]
+assert (few.argmax(axis=1) == labels[:5]).all()
+rows = np.tile(images, (4, 1, 1, 1))[:1280]
+assert rows.nbytes > 5_000_000
+many = handle.infer.remote(rows).result(timeout_s=120)
+assert (many.argmax(axis=1) == np.tile(labels, 4)[:1280]).mean() > 0.97
+"""
+
+FAST = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
+}
+
+
+class FastRun(Served):
+    """The shipped file, with a journal, by the command; it compiles the model."""
+
+    def __init__(self, scratch: Path) -> None:
+        told = yaml.safe_load((ROOT / "deployments/resnet.yaml").read_text())
+        told["applications"][0]["args"]["batching"] = {
+            "policy": "pad_up",
+            "slots": 1,
+            "journal": str(scratch / "log.jsonl"),
+        }
+        file = scratch / "resnet.yaml"
+        file.write_text(yaml.safe_dump(told))
+        times = scratch / "times.json"
+        times.write_text(json.dumps({"models": {"resnet": {"1": LONG_MS, "4": 5.0, "8": 5.0, "16": 5.0}}}))
+        port, self.stats, self.metrics, self.fallback = (free_port() for _ in range(4))
+        super().__init__(
+            [*COMMAND, str(file), "--port", str(port)],
+            port,
+            scratch,
+            ASCEND_EMULATOR_TIMES=str(times),
+            ASCEND_EMULATOR_TIMING="modelled",
+            RAY_SERVE_HAPROXY_STATS_PORT=str(self.stats),
+            RAY_SERVE_HAPROXY_METRICS_PORT=str(self.metrics),
+            RAY_SERVE_FALLBACK_PROXY_HTTP_PORT=str(self.fallback),
+        )
+
+    def gcs_address(self) -> str:
+        """Of the run's own cluster: Ray's `auto` may find another one of this machine."""
+        told = [word for process in processes_of(self.scratch) for word in process.info["cmdline"]]
+        return next(word.partition("=")[2] for word in told if word.startswith("--gcs-address="))
+
+    def events(self) -> list[Any]:
+        """The journal by now; it is written once a second."""
+        (journal,) = self.scratch.glob("log.*.jsonl")
+        return list(decode_all(journal.read_bytes().splitlines(keepends=True)))
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], FastRun]]:
+    """Gives the run that serves; after its sudden end, another one."""
+    runs: list[FastRun] = []
+
+    def run() -> FastRun:
+        if not runs or runs[-1].process.poll() is not None:
+            runs.append(FastRun(tmp_path_factory.mktemp("f")))
+            runs[-1].wait_until_ready()
+        return runs[-1]
+
+    yield run
+    for each in runs:
+        each.end()
+
+
+@pytest.fixture
+def fast_run(started: Callable[[], FastRun]) -> FastRun:
+    return started()
+
+
+def test_it_listens_on_loopback_but_for_haproxys_two_pages(fast_run: FastRun) -> None:
+    mine = (fast_run.port, fast_run.stats, fast_run.metrics, fast_run.fallback)
+
+    def settled() -> dict[str, set[str]] | None:
+        found = listening(fast_run.scratch, mine)
+        return found if f"HAProxy {fast_run.port}" in found else None
+
+    # HAProxy hands its sockets to a new process whenever a replica comes, so one look may find neither.
+    assert eventually("HAProxy is settled", settled) == {
+        f"HAProxy {fast_run.port}": {"127.0.0.1"},
+        f"HAProxy {fast_run.stats}": {"all"},
+        f"HAProxy {fast_run.metrics}": {"all"},
+        f"proxy {fast_run.fallback}": {"127.0.0.1"},
+        "replica": {"127.0.0.1"},
+    }
+
+
+@pytest.mark.parametrize("variables", [{}, FAST], ids=["without the variables", "with the variables"])
+def test_a_driver_asks_through_a_handle(fast_run: FastRun, variables: dict[str, str]) -> None:
+    """A plain driver, with Serve's fast-path variables and without them, also with 5 MB."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment.update(
+        variables,
+        RAY_TMPDIR=str(fast_run.scratch),
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN_PATH=str(fast_run.scratch / "token"),
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", DRIVER, fast_run.gcs_address()],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+def test_a_client_that_leaves_while_it_waits_is_cancelled_and_journalled(
+    fast_run: FastRun, digits: "np.ndarray[Any, Any]"
+) -> None:
+    path, body, headers = infer_binary(digits[:1])
+    lines = [f"POST {path} HTTP/1.1", "Host: a", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    request = "\r\n".join([*lines, "", ""]).encode() + body
+    address = ("127.0.0.1", fast_run.port)
+
+    def offered(rows: int) -> list[int]:
+        """Tickets of so many rows; of one row they are this test's alone."""
+        return [e.ticket for e in fast_run.events() if isinstance(e, Offered) and e.rows == rows]
+
+    def cancelled() -> list[int]:
+        return [event.ticket for event in fast_run.events() if isinstance(event, Cancelled)]
+
+    with socket.create_connection(address) as first:
+        first.sendall(request)
+        eventually("the first runs", lambda: len(offered(1)) == 1)
+        with socket.create_connection(address) as leaver:
+            leaver.sendall(request)
+            eventually("the second waits", lambda: len(offered(1)) == 2)
+        eventually("it is heard to have left", cancelled)
+        path, body, headers = infer_binary(digits[:3])
+        answer = httpx.post(
+            f"http://127.0.0.1:{fast_run.port}{path}", content=body, headers=headers, timeout=60
+        )
+        assert outputs(answer)["logits"].shape == (3, 10)
+        assert first.recv(15) == b"HTTP/1.1 200 OK"
+    eventually("the third is in the journal", lambda: len(offered(3)) == 1)
+    assert cancelled() == offered(1)[1:]
+
+
+def test_a_taken_port_is_named() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        ended = subprocess.run(
+            [*COMMAND, "deployments/resnet.yaml", "--port", port],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert ended.returncode == 2
+    assert f"port {port} is taken" in ended.stderr
+    assert "--port" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.last
+def test_a_run_that_is_killed_leaves_no_process_and_no_card(fast_run: FastRun) -> None:
+    # HAProxy replaces its process when replicas come and go.
+    wanted = {"haproxy", "raylet"}
+    scratch = fast_run.scratch
+    eventually("both run", lambda: wanted <= {mine.info["name"] for mine in processes_of(scratch)})
+    os.kill(fast_run.process.pid, signal.SIGKILL)
+    fast_run.process.wait(10)
+
+    def left() -> list[str]:
+        """The sweeper stays a little longer, in case HAProxy is started again; the run's end waits for it."""
+        commands = [" ".join(mine.info["cmdline"] or ()) for mine in processes_of(scratch)]
+        return [command for command in commands if "_sweeper.py" not in command]
+
+    eventually("all processes of the run are gone", lambda: not left())
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", fast_run.port)) != 0
