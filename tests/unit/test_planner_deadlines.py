@@ -1,6 +1,7 @@
 """Deadlines: who is refused, who expires, what a batch gives up for them, and what they let wait."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -381,6 +382,14 @@ def test_deferred_batches_of_other_shapes_leave_each_other_time() -> None:
     # As if it had run at the gear with room for one more, which is what it had to reckon with.
     second = sealed(machine, wakeup + 0.0026)
     assert [*tickets(first), *tickets(second)] == offered
+
+
+def test_a_deferred_batch_leaves_the_host_its_time() -> None:
+    machine = Planner([replace(TABLE, host_ms=2.0)], PadUp(), slots=1, max_queued_rows=100, deferred=True)
+    machine.offer(0.0, 1, deadline=0.1)
+    assert machine.plan(0.0) is None
+    # 2.6 ms at the gear with room for one more, 2 of the host, and 1 for a timer that rings late.
+    assert machine.next_wakeup() == pytest.approx(0.1 - 0.0056)
 
 
 def test_a_full_batch_of_other_shapes_is_not_deferred() -> None:
