@@ -32,7 +32,7 @@ class Composer:
         rate: how fast rows come.
         forecast: when what runs will be back.
         drop: called with a ticket that is late in the batch it would run in, and the reason in words.
-        deferred: whether an idle device may wait while all deadlines allow it.
+        deferred: whether a device that has nothing to do may wait while all deadlines allow it.
         early_s: how many seconds earlier than needed the next batch is chosen while one runs.
 
     Attributes:
@@ -134,15 +134,18 @@ class Composer:
                 group = ready
         gear = self._choice(now, group.rows, group.bucket)
         if gear != WAIT:
-            early = busy and self._closings is None
-            if early and not self._opens(now, self._prices[group.bucket].stages_s[gear]):
-                return None
+            if busy and self._closings is None:
+                one, head = self._prices[group.bucket], group.head
+                least = gear if head.large else max(gear, one.gears.cover(head.head.rows))
+                if not self._opens(now, one.stages_s[least]):
+                    return None
             self.ask_at = inf
             return group, gear
         if not draining:
-            if busy or not waiting.with_deadline:
+            if not waiting.with_deadline or (busy and self._closings is not None):
                 return None
-            start, group = forced_start(all_groups(group, lines, self._prices), self._prices)
+            groups = all_groups(group, lines, self._prices)
+            start, group = forced_start(groups, self._prices, waiting.next_latest(now))
             if now < start:
                 self.ask_at = min(self.ask_at, start)
                 return None
@@ -152,8 +155,11 @@ class Composer:
     def _opens(self, now: float, stages: StageSeconds) -> bool:
         """Whether a batch with these stages is to be sealed although another runs; `ask_at` says when, if not now.
 
-        Not if the device would wait for it no longer than the time that is given away by choosing too early.
+        Not if the device would wait for it no longer than the time that is given away by choosing too early; nor if
+        the device is overdue and has another one to go on with, for nobody knows then when it goes on.
         """
+        if self._forecast.overdue(now):
+            return False
         latest = self._forecast.latest_start(stages)
         if self._forecast.back_until - latest <= self._early_s:
             return False
@@ -206,7 +212,7 @@ class Composer:
         others = [group for group in groups if group not in full]
         if not others:
             return first
-        start, forced = forced_start(others, prices)
+        start, forced = forced_start(others, prices, self._waiting.next_latest(now))
         for group in full:
             one = prices[group.bucket]
             if self._forecast.back_at(now, one.stages_s[one.best]) <= start:

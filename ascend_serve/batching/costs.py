@@ -97,10 +97,12 @@ class CostTable:
         Raises:
             ValueError: the model was not compiled for that gear.
         """
-        if not self.overlap:
-            return self.total_ms_of(gear)
         at = self.gears.sizes.index(gear)
-        return max(self.copy_in_ms[at], self.ms[at], self.copy_out_ms[at])
+        return self.pace_of((self.copy_in_ms[at], self.ms[at], self.copy_out_ms[at]))
+
+    def pace_of(self, stages: tuple[float, float, float]) -> float:
+        """Likewise for the milliseconds of the stages of any batch."""
+        return max(stages) if self.overlap else self.host_ms + sum(stages)
 
     def best_gear(self, among: Gears) -> int:
         """The gear of `among` with the most rows per millisecond; the largest of equals."""

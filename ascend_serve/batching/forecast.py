@@ -36,6 +36,17 @@ class Forecast:
         computed = max(copied_in, self.compute_until) + stages[1]
         return max(computed, self.back_until) + stages[2]
 
+    def catch_up(self, now: float) -> None:
+        """Move everything to where it can be at the earliest, if the oldest batch is overdue."""
+        if self._backs_at:
+            late_s = now - next(iter(self._backs_at.values()))
+            if late_s > 0:
+                self._move(late_s)
+
+    def overdue(self, now: float) -> bool:
+        """Whether a batch should have been back by now, with another behind it."""
+        return len(self._backs_at) > 1 and next(iter(self._backs_at.values())) <= now
+
     def latest_start(self, stages: StageSeconds) -> float:
         """Until when a batch with these stages can be sealed and be back as early as if it were sealed at once.
 
@@ -61,14 +72,17 @@ class Forecast:
         """Note that the batch in a slot came back at `now`."""
         late_s = now - self._backs_at[slot]
         self.gone(slot)
-        for other in self._backs_at:
-            self._backs_at[other] += late_s
-        self._copy_in_until += late_s
-        self.compute_until += late_s
-        self.back_until += late_s
+        self._move(late_s)
 
     def gone(self, slot: int) -> None:
         """Note that a batch has failed, which says nothing of the time that the others take."""
         del self._backs_at[slot]
         if not self._backs_at:
             self._copy_in_until = self.compute_until = self.back_until = -inf
+
+    def _move(self, late_s: float) -> None:
+        for slot in self._backs_at:
+            self._backs_at[slot] += late_s
+        self._copy_in_until += late_s
+        self.compute_until += late_s
+        self.back_until += late_s

@@ -24,7 +24,7 @@ from ascend_serve.errors import AscendServeError, ConfigError
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages
 
-SCHEMA = 1
+SCHEMA = 2
 """Grows when a line of today could be misread."""
 
 

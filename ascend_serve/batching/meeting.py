@@ -22,7 +22,7 @@ def check_in_time(has_s: float, rows: int, line: Line, busy_s: float, ahead_s: f
         has_s: seconds to its deadline.
         rows: how many rows it has.
         line: where it would wait.
-        busy_s: seconds for which the device computes what was sealed.
+        busy_s: seconds until the device could compute it, for what was sealed before.
         ahead_s: seconds of what goes before it, at the best rate.
 
     Raises:
@@ -30,7 +30,7 @@ def check_in_time(has_s: float, rows: int, line: Line, busy_s: float, ahead_s: f
     """
     own_s = line.least_s(rows)
     # It may share a batch with those before it, and its copy in may overlap what runs.
-    need_s = max(own_s, busy_s + own_s - line.copy_in_s, busy_s + ahead_s + rows * line.row_ns / 1e9)
+    need_s = max(own_s, busy_s + own_s - line.ahead_s, busy_s + ahead_s + rows * line.row_ns / 1e9)
     if need_s >= has_s:
         raise DeadlineUnmet(
             f"the deadline is {has_s * 1e3:.1f} ms away, but {need_s * 1e3:.1f} ms are needed: "
@@ -87,13 +87,13 @@ def smaller_batch(
         rest = taken[count:]
         rest_rows = sum(one.rows for one in rest)
         next_gear = gear if crowded else prices.gears.cover(rest_rows)
-        made_late = sum(one.rows for one in late_in(rest, back + max(prices.stages_s[next_gear])))
+        made_late = sum(one.rows for one in late_in(rest, back + prices.costs.pace_ms_of(next_gear) / 1e3))
         if made_late < given_up:
             return smaller, count
     return None
 
 
-def forced_start(groups: Sequence[Group], prices: Sequence[Prices]) -> tuple[float, Group]:
+def forced_start(groups: Sequence[Group], prices: Sequence[Prices], latest: float) -> tuple[float, Group]:
     """When an idle device must start, in seconds, lest a deadline passes; and the group that is the first to run.
 
     Before it, one more row in any of the groups would still be in time, so to wait is free (facts: peers §4.3: the
@@ -103,6 +103,7 @@ def forced_start(groups: Sequence[Group], prices: Sequence[Prices]) -> tuple[flo
     Args:
         groups: all that waits, at least one group; each is looked at as one batch.
         prices: what the gears of each bucket cost.
+        latest: the earliest time by which a ticket must start, even if it needs more batches than one.
     """
     starts = []
     for place, group in enumerate(groups):
@@ -116,4 +117,4 @@ def forced_start(groups: Sequence[Group], prices: Sequence[Prices]) -> tuple[flo
     start = inf
     for own, _, takes_s in reversed(starts):
         start = min(own, start - takes_s)
-    return start, groups[starts[0][1]]
+    return min(start, latest - WAKING_S), groups[starts[0][1]]

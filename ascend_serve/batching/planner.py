@@ -180,7 +180,8 @@ class Planner:
             own_s = line.known_s.get(rows) or line.least_s(rows)
             latest = deadline - own_s
             # Most often there is time for all that waits, whoever goes before it.
-            free_at = self._forecast.compute_until
+            self._forecast.catch_up(now)
+            free_at = self._forecast.compute_until if self._overlap else self._forecast.back_until
             all_s = (waiting.work_ns + rows * line.row_ns) / 1e9
             if (free_at if free_at > now else now) + all_s >= latest:
                 busy_s = max(0.0, free_at - now)
@@ -258,6 +259,7 @@ class Planner:
         """
         self._planned_at = now
         self._expire(now)
+        self._forecast.catch_up(now)
         if not self._waiting.tickets or len(self._running) >= self._most_running:
             self._composer.ask_at = inf
             return None
@@ -288,6 +290,8 @@ class Planner:
 
         It is when the next ticket expires, or when a decision to wait ends; where that is far away, it may be earlier.
         """
+        if not self._waiting.tickets:
+            return None
         wakeup = min(self._waiting.next_latest(self._planned_at), self._composer.ask_at)
         return None if wakeup == inf else wakeup
 
@@ -327,6 +331,7 @@ class Planner:
     def _tune(self, tables: Sequence[CostTable], policy: Policy) -> None:
         """Make an empty queue, and what composes batches out of it, for these costs and this policy."""
         prices = [Prices(table, policy.usable(table.gears)) for table in tables]
+        self._overlap = all(table.overlap for table in tables)
         self._forecast.host_s = max(table.host_ms for table in tables) / 1e3
         # No ticket is due later than this after its offer.
         waiting = Waiting(prices, PATIENCE_S + (self._levels - 1) * STEP_S)

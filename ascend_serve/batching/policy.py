@@ -3,8 +3,8 @@
 A policy only chooses. The planner makes the choice fit: it steps up to a gear that holds the first ticket
 whole, and down to the smallest gear that holds the rows it took, for whole tickets seldom add up to a gear.
 
-A policy is asked when the device is idle. While it is busy the planner seals early what fills the best gear (most rows
-per millisecond), by itself and whatever the policy; only `fixed_wait` closes its batches then, too.
+A policy is asked when the device is idle or about to be. What fills the best gear (most rows per millisecond) is sealed
+at once, whatever the policy; only `fixed_wait` closes its batches by itself.
 
 `optimal` weighs what the choice means for the batches after it and stands in a file of its own. The others look
 at this one batch: `pad_up`, `step_down` and `min_cost` are the rules of TensorFlow Serving's padding policies

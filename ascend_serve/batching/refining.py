@@ -39,6 +39,9 @@ DRIFT = 0.10
 HOST_RUNS = 32
 """Batches of which the host's part is the median; half as many are enough to begin with."""
 
+HOST_STEP_MS = 0.05
+"""What the host's part is rounded to, so that policies solved for it are found again."""
+
 HOST_DRIFT_MS = 0.1
 """Move of the host's part past which decisions are out of date, if it is also more than a fifth of it."""
 
@@ -96,15 +99,22 @@ class CostBook:
         elif self._drifted:
             self._drifted.discard(key)
 
-    def update_host(self, bucket: int, gear: int, took_ms: float) -> None:
-        """Take what one batch took that had the device to itself, from the decision until its end was known."""
+    def update_host(self, bucket: int, gear: int, took_ms: float, stages: Stages | None) -> None:
+        """Take what one batch took that found the device idle, from the decision until its end was known.
+
+        Args:
+            bucket: of the batch.
+            gear: of the batch.
+            took_ms: milliseconds.
+            stages: what it took on the device, if that was measured; else it is taken to be the usual.
+        """
         means = self._means.get((bucket, gear))
         if means is None:
             return
-        self._host.append(max(0.0, took_ms - sum(means)))
+        self._host.append(max(0.0, took_ms - sum(means if stages is None else stages)))
         self._host_runs += 1
         if self._host_runs % (HOST_RUNS // 2) == 0:
-            self._host_ms = median(self._host)
+            self._host_ms = round(median(self._host) / HOST_STEP_MS) * HOST_STEP_MS
 
     @property
     def drifted(self) -> bool:

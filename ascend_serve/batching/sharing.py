@@ -8,8 +8,8 @@ time in which it asked for nothing.
 
 Two models that always want the device get device time in proportion to their weights, within one batch of each.
 
-A model whose turn it is starts its batch although others still run, and so a little earlier than it would alone: were
-it to wait until the device is free, one that always has a full batch ready would never let it in.
+A model whose turn it is starts its batch although others still run, for it knows nothing of theirs: were it to wait
+until the device is free, one that always has a full batch ready would never let it in.
 """
 
 from __future__ import annotations

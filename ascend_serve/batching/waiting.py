@@ -50,11 +50,11 @@ class Line(Ordered):
         rows: rows of it that wait.
         most_rows: a ticket of at most so many rows is whole in each of the buckets.
         row_ns: device nanoseconds of a row where rows are the cheapest.
-        copy_in_s: the longest copy in of a batch.
+        ahead_s: the most of a batch that may overlap the one before it: the host's part and the copy in.
         known_s: `least_s` of those numbers of rows that were asked about.
     """
 
-    __slots__ = ("_prices", "copy_in_s", "fits", "known_s", "large", "most_rows", "row_ns", "rows")
+    __slots__ = ("_prices", "ahead_s", "fits", "known_s", "large", "most_rows", "row_ns", "rows")
 
     def __init__(self, fits: tuple[int, ...], large: bool, prices: Sequence[Prices]) -> None:
         super().__init__()
@@ -65,7 +65,9 @@ class Line(Ordered):
         self.most_rows = min(one.gears.largest for one in self._prices)
         self.row_ns = min(one.row_ns for one in self._prices)
         self.known_s: dict[int, float] = {}
-        self.copy_in_s = max(stages[0] for one in self._prices for stages in one.stages_s.values())
+        self.ahead_s = max(
+            one.costs.host_ms / 1e3 + one.longest_s[0] if one.costs.overlap else 0.0 for one in self._prices
+        )
 
     @property
     def head(self) -> Ticket:

@@ -308,7 +308,7 @@ class Engine:
             self._settle(now)
 
     def _launch(self, batch: Batch) -> float:
-        """Hand a sealed batch to the lane; the milliseconds of the device that it needs."""
+        """Hand a sealed batch to the lane; the milliseconds that the device is taken by it."""
         expected_ms = self._tables[batch.bucket].pace_ms_of(batch.gear)
         alone = not self._share.running_batches
 
@@ -361,7 +361,8 @@ class Engine:
         """Take a batch back from the lane; `alone` if the device was idle when it was sealed."""
         now = self._clock()
         share = self._share
-        share.landed(self._member, expected_ms, None if stages is None else max(stages))
+        measured_ms = None if stages is None else self._tables[batch.bucket].pace_of(stages)
+        share.landed(self._member, expected_ms, measured_ms)
         device_ms = (now - max(batch.sealed_at, share.last_landing)) * 1e3
         share.last_landing = now
         try:
@@ -369,7 +370,8 @@ class Engine:
                 self._landed_ill(batch, named(error, batch), now)
             else:
                 if alone:
-                    self._book.update_host(batch.bucket, batch.gear, (now - batch.sealed_at) * 1e3)
+                    took_ms = (now - batch.sealed_at) * 1e3
+                    self._book.update_host(batch.bucket, batch.gear, took_ms, stages)
                 self._landed_well(batch, now, stages)
         finally:
             self._recorder.batch_ended(batch.gear, device_ms)

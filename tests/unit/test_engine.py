@@ -22,6 +22,7 @@ from ascend_serve.errors import (
     TicketCancelled,
 )
 from ascend_serve.metrics import Outcome
+from ascend_serve.spec.timing import Stages, Timing
 from tests.unit.engine_bench import FAULT, SERVICE, TIMES, Bench, doubled, tensors, turns
 
 pytestmark = pytest.mark.unit
@@ -412,3 +413,24 @@ async def test_draining_an_idle_engine_returns() -> None:
 async def test_costs_that_do_not_fit_the_gears_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"costs are given for gears \[1\]"):
         Bench(times={(0, 1): TIMES[0, 1]})
+
+
+async def test_whoever_leaves_leaves_no_alarm_behind():
+    """Nor does a device that fails: an alarm that nobody wants any more would ring again and again."""
+    times = {(0, gear): Timing(Stages(ms, ms, ms), 0.0, 5) for gear, ms in ((1, 30.0), (4, 60.0), (8, 90.0))}
+    for end in ("cancel", "fail"):
+        bench = Bench(times=times)
+        bench.offer(1)
+        await turns()
+        second = bench.offer(1)
+        await turns()
+        assert bench.engine._alarm is not None, "the second is chosen just before the first is back"
+        if end == "cancel":
+            second.cancel()
+        else:
+            bench.engine.fail(FAULT)
+            assert second.result.exception() is not None
+        bench.now += 1.0
+        bench.engine.pump()
+        await turns()
+        assert bench.engine._alarm is None, end

@@ -139,7 +139,7 @@ def test_any_other_broken_line_is_told_with_its_number(lines):
             '{"event": "sealed", "at": 1, "slot": 0, "bucket": 0, "gear": 1, "rows": 1, "pieces": [[1]]}',
             "not a right",
         ),
-        ('{"event": "header", "schema": 2}', "reads schema 1"),
+        ('{"event": "header", "schema": 1}', "reads schema 2"),
         ('{"event": "header"}', "has schema None"),
         (
             '{"event": "retuned", "at": 1, "tables": [{"gears": [], "ms": [], "copy_in_ms": [], "copy_out_ms": [],'

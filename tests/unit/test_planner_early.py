@@ -6,7 +6,8 @@ import pytest
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.planner import Batch, Planner
-from ascend_serve.batching.policy import FixedWait, PadUp, Policy, StepDown, policy_named
+from ascend_serve.batching.policy import WAIT, FixedWait, PadUp, Policy, StepDown, View, policy_named
+from ascend_serve.errors import DeadlineUnmet
 from ascend_serve.simulating.simulation import Settings, simulate
 from ascend_serve.simulating.traces import poisson
 from ascend_serve.spec.gears import Gears
@@ -139,6 +140,75 @@ def test_a_deadline_counts_with_the_time_of_the_host() -> None:
     machine = planner(costs(host_ms=1.0), StepDown())
     machine.offer(0.0, 1, deadline=0.0024)
     assert machine.next_wakeup() == pytest.approx(0.0001), "1.3 ms of device and 1 of host"
+
+
+def test_who_waits_on_a_device_that_stalls_is_not_taken_to_wait_longer_than_it_must() -> None:
+    machine = planner(costs(), slots=3)
+    for _ in range(2):
+        machine.offer(0.0, 16)
+    sealed(machine, 0.0)
+    sealed(machine, 0.1)  # should have been back by 8 ms
+    assert machine.offer(0.11, 1, deadline=0.13), (
+        "8 ms for the one that is overdue, 8 for the other, 1.3 for this"
+    )
+
+
+def test_nothing_is_chosen_for_a_device_that_stalls_with_a_batch_to_go_on_with() -> None:
+    machine = planner(costs(copy=0.5), slots=4)
+    for _ in range(2):
+        machine.offer(0.0, 16)
+    first = sealed(machine, 0.0)
+    sealed(machine, 0.0)
+    machine.offer(0.0, 1)
+    assert machine.plan(0.5) is None
+    assert machine.next_wakeup() is None
+    machine.finished(0.5, first)
+    assert machine.plan(0.5) is None
+    assert machine.next_wakeup() == pytest.approx(0.50605)
+
+
+def test_a_device_that_stalls_alone_is_given_the_next_batch() -> None:
+    machine = planner(costs(copy=0.5))
+    machine.offer(0.0, 16)
+    sealed(machine, 0.0)
+    machine.offer(0.5, 1)
+    assert machine.plan(0.5) is not None
+
+
+def test_whoever_has_left_wakes_nobody() -> None:
+    machine = planner(costs(copy=0.5))
+    machine.offer(0.0, 16)
+    sealed(machine, 0.0)
+    ticket = machine.offer(0.004, 1)
+    assert machine.plan(0.004) is None
+    assert machine.next_wakeup() is not None
+    machine.cancel(ticket)
+    assert machine.next_wakeup() is None
+
+
+def test_the_part_of_the_host_overlaps_the_run_before_it_for_deadlines_too() -> None:
+    machine = planner(costs(host_ms=2.0))
+    machine.offer(0.0, 16)
+    sealed(machine, 0.0)  # back by 10 ms
+    with pytest.raises(DeadlineUnmet):
+        machine.offer(0.001, 1, deadline=0.0112)
+    assert machine.offer(0.001, 1, deadline=0.0115)
+
+
+def test_a_policy_that_may_wait_lets_no_deadline_pass_while_another_batch_runs() -> None:
+    class Waits(PadUp):
+        def choose(self, view: View) -> int:
+            return 16 if view.rows >= 16 else WAIT
+
+    times = {gear: Timing(Stages(2.0, 3.0, 0.0), 0.0, 1) for gear in (4, 16)}
+    machine = planner(CostTable.of(Gears((4, 16)), times), Waits())
+    machine.offer(0.0, 16)
+    sealed(machine, 0.0)  # back by 5 ms
+    machine.offer(0.001, 1, deadline=0.0105)
+    assert machine.plan(0.004) is None, "it would be in time for the device, but the policy waits"
+    wakeup = machine.next_wakeup()
+    assert wakeup == pytest.approx(0.0045)
+    sealed(machine, wakeup)
 
 
 @pytest.mark.parametrize("rate", [400, 1000, 1400])

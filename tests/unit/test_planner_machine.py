@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ascend_serve.batching.costs import CostTable
+from ascend_serve.batching.forecast import EARLY_S
 from ascend_serve.batching.planner import PATIENCE_S, STEP_S, Batch, Planner, Ticket, TicketState
 from ascend_serve.batching.policy import (
     WAIT,
@@ -265,7 +266,7 @@ class EveryOrder(RuleBasedStateMachine):
             max(stage[place] for place in places) / 1e3
             for stage in (table.copy_in_ms, table.ms, table.copy_out_ms)
         ]
-        return self.planner._forecast.latest_start((longest[0], longest[1], longest[2]))
+        return self.planner._forecast.latest_start((longest[0], longest[1], longest[2])) - EARLY_S
 
     def take_expired(self) -> None:
         expired = self.planner.take_expired(self.now)

@@ -182,7 +182,7 @@ def test_a_bucket_without_times_beside_one_with_them_is_refused() -> None:
 def test_the_part_of_the_host_is_what_goes_beyond_the_stages() -> None:
     costs = book()
     for _ in range(HOST_RUNS):
-        costs.update_host(0, 8, 4.65 + 0.6)
+        costs.update_host(0, 8, 4.65 + 0.6, None)
     assert costs.drifted
     [table] = costs.tables()
     assert table.host_ms == pytest.approx(0.6)
@@ -194,31 +194,31 @@ def test_the_part_of_the_host_is_what_goes_beyond_the_stages() -> None:
 def test_hiccups_of_the_host_count_for_nothing() -> None:
     costs = book()
     for run in range(2 * HOST_RUNS):
-        costs.update_host(0, 8, 4.65 + (0.5 if run % 3 else 50.0))
+        costs.update_host(0, 8, 4.65 + (0.5 if run % 3 else 50.0), None)
     [table] = costs.tables()
     assert table.host_ms == pytest.approx(0.5)
     for _ in range(2 * HOST_RUNS):
-        costs.update_host(0, 8, 4.65 + 0.55)
+        costs.update_host(0, 8, 4.65 + 0.55, None)
     assert not costs.drifted, "50 us are not worth another look"
 
 
 def test_a_run_that_was_quicker_than_the_table_took_the_host_no_time() -> None:
     costs = book()
     for _ in range(HOST_RUNS):
-        costs.update_host(0, 8, 4.0)
+        costs.update_host(0, 8, 4.0, None)
     assert costs.tables()[0].host_ms == 0.0
 
 
 def test_with_one_in_flight_the_host_stands_between_two_batches() -> None:
     costs = CostBook([GEARS], MEASURED, overlap=False)
     for _ in range(HOST_RUNS):
-        costs.update_host(0, 8, 4.65 + 0.6)
+        costs.update_host(0, 8, 4.65 + 0.6, None)
     [table] = costs.tables()
     assert table.pace_ms_of(8) == pytest.approx(5.25)
 
 
 def test_without_times_nothing_is_foretold() -> None:
     costs = CostBook([GEARS], {})
-    costs.update_host(0, 8, 5.0)
+    costs.update_host(0, 8, 5.0, None)
     [table] = costs.tables()
     assert (table.host_ms, table.overlap) == (0.0, False)
