@@ -7,6 +7,7 @@ coarse), or from clients that send their next row when they have an answer.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ from ascend_serve.engine import Engine, Results
 from ascend_serve.errors import Refusal
 from ascend_serve.metrics import NullRecorder
 from ascend_serve.runtime.device import Device
-from ascend_serve.runtime.lane import SWITCH_INTERVAL_S, Lane, LaneReport
+from ascend_serve.runtime.lane import GC_THRESHOLDS, SWITCH_INTERVAL_S, Lane, LaneReport
 from ascend_serve.runtime.session import Session
 from benchmarks.node import COSTS_MS
 
@@ -112,6 +113,7 @@ def opened(artifact: Artifact, *, slots: int | None = SLOTS) -> Iterator[tuple[L
     """
     # As a replica does: it owns its process.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(*GC_THRESHOLDS)
     path = artifact.fetch()
 
     def open_sessions() -> list[Session]:

@@ -8,7 +8,7 @@ moves it, while a lasting change does within a few batches:
 - `REACH` 0.5: a sample counts as at most half of the mean above or below it, so that one of 100 times the mean moves it
   by 3.2 %, and a lasting change to twice the time or more is told after 4 runs, one of 15 % after 17.
 
-The host's part of a batch is the median of its last `HOST_RUNS` samples: it swings with whatever else the host does.
+The host's part of a batch is what was enough for `HOST_SHARE` of the last `HOST_RUNS`: it swings with what else it does.
 
 Costs that were never measured stay neutral: live batches alone would price some gears and leave others at a guess.
 
@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import median
 
 from ascend_serve.batching.costs import TIMER_STEP_MS, CostTable
 from ascend_serve.errors import ConfigError
@@ -37,7 +36,11 @@ DRIFT = 0.10
 """Move of a stage, as a share of the gear's longest stage, past which decisions are out of date."""
 
 HOST_RUNS = 32
-"""Batches of which the host's part is the median; half as many are enough to begin with."""
+"""Batches by which the host's part is reckoned; half as many are enough to begin with."""
+
+HOST_SHARE = 0.8
+"""Share of these batches for which the host's part is enough: a device that waits costs all who come after more than a
+batch that is chosen too early costs those who came too late for it."""
 
 HOST_STEP_MS = 0.05
 """What the host's part is rounded to, so that policies solved for it are found again."""
@@ -114,7 +117,9 @@ class CostBook:
         self._host.append(max(0.0, took_ms - sum(means if stages is None else stages)))
         self._host_runs += 1
         if self._host_runs % (HOST_RUNS // 2) == 0:
-            self._host_ms = round(median(self._host) / HOST_STEP_MS) * HOST_STEP_MS
+            self._host_ms = (
+                round(sorted(self._host)[int(HOST_SHARE * len(self._host))] / HOST_STEP_MS) * HOST_STEP_MS
+            )
 
     @property
     def drifted(self) -> bool:

@@ -25,7 +25,7 @@ from ascend_serve.dataplane import DataPlane
 from ascend_serve.engine import Engine
 from ascend_serve.errors import ConfigError
 from ascend_serve.protocol.limits import Limits
-from ascend_serve.runtime.lane import SWITCH_INTERVAL_S, Lane, LaneReport
+from ascend_serve.runtime.lane import GC_THRESHOLDS, SWITCH_INTERVAL_S, Lane, LaneReport
 from ascend_serve.serving.closing import give_back
 from ascend_serve.serving.config import AppConfig
 from ascend_serve.serving.front import Tensors, batched_hand, through
@@ -36,10 +36,6 @@ from ascend_serve.serving.journal import FileJournal
 from ascend_serve.serving.log import logger
 from ascend_serve.serving.opening import Opening, Served
 from ascend_serve.serving.recorder import ServeRecorder
-
-GC_THRESHOLDS = (20_000, 50, 50)
-"""For `gc.set_threshold`. With Python's own (700, 10, 10) a busy replica looked for cycles several times a batch and
-found none, which was a tenth of its CPU: 436 us a request, 387 with these (150 KB, direct ingress)."""
 
 KEEP_TIMES_S = 300.0
 """How often what the gears take, refined by live batches, is kept for the next start."""

@@ -194,7 +194,7 @@ def test_the_part_of_the_host_is_what_goes_beyond_the_stages() -> None:
 def test_hiccups_of_the_host_count_for_nothing() -> None:
     costs = book()
     for run in range(2 * HOST_RUNS):
-        costs.update_host(0, 8, 4.65 + (0.5 if run % 3 else 50.0), None)
+        costs.update_host(0, 8, 4.65 + (0.5 if run % 6 else 50.0), None)
     [table] = costs.tables()
     assert table.host_ms == pytest.approx(0.5)
     for _ in range(2 * HOST_RUNS):
