@@ -8,7 +8,7 @@ moves it, while a lasting change does within a few batches:
 - `REACH` 0.5: a sample counts as at most half of the mean above or below it, so that one of 100 times the mean moves it
   by 3.2 %, and a lasting change to twice the time or more is told after 4 runs, one of 15 % after 17.
 
-The host's part of a batch is what was enough for `HOST_SHARE` of the last `HOST_RUNS`: it swings with what else it does.
+The host's part of a batch is what was enough for `HOST_SHARE` of the last `HOST_RUNS`, for it swings.
 
 Costs that were never measured stay neutral: live batches alone would price some gears and leave others at a guess.
 
