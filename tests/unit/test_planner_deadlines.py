@@ -9,28 +9,17 @@ from hypothesis import strategies as st
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.planner import Batch, Planner, Ticket, TicketState
-from ascend_serve.batching.policy import WAIT, FixedWait, Optimal, PadUp, Policy, View
+from ascend_serve.batching.policy import FixedWait, Optimal, PadUp, Policy
 from ascend_serve.batching.waiting import STALE
 from ascend_serve.errors import DeadlineUnmet
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages, Timing
+from tests.unit.patience import Patient
 
 pytestmark = pytest.mark.unit
 
 COSTS: dict[int, float] = {1: 1.3, 4: 2.6, 8: 4.4, 16: 8.0}
 TABLE = CostTable.of(Gears.of(COSTS), COSTS)
-
-
-class Patient(PadUp):
-    """Waits for a full gear until the oldest row is old enough, as `optimal` does with `may_wait`."""
-
-    @property
-    def patience_ms(self) -> float:
-        return 300.0
-
-    def choose(self, view: View) -> int:
-        full = view.rows >= view.costs.best_gear(view.gears)
-        return view.gears.cover(view.rows) if full or view.oldest_ms >= self.patience_ms else WAIT
 
 
 def planner(

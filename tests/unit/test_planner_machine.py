@@ -11,7 +11,6 @@ from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.forecast import EARLY_S
 from ascend_serve.batching.planner import PATIENCE_S, STEP_S, Batch, Planner, Ticket, TicketState
 from ascend_serve.batching.policy import (
-    WAIT,
     Fixed,
     FixedWait,
     MinCost,
@@ -19,11 +18,11 @@ from ascend_serve.batching.policy import (
     PadUp,
     Policy,
     StepDown,
-    View,
 )
 from ascend_serve.errors import DeadlineUnmet, Draining, QueueFull, RequestError, RequestTooLarge
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages, Timing
+from tests.unit.patience import Patient
 
 pytestmark = pytest.mark.unit
 
@@ -58,18 +57,6 @@ def tables(compiled: list[Gears], data: st.DataObject) -> list[CostTable]:
             )
         )
     return drawn
-
-
-class Patient(PadUp):
-    """Waits for a full gear until the oldest row is old enough, as `optimal` does with `may_wait`."""
-
-    @property
-    def patience_ms(self) -> float:
-        return 300.0
-
-    def choose(self, view: View) -> int:
-        full = view.rows >= view.costs.best_gear(view.gears)
-        return view.gears.cover(view.rows) if full or view.oldest_ms >= self.patience_ms else WAIT
 
 
 @dataclass
