@@ -183,6 +183,15 @@ def on_fast_path() -> bool:
     return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
 
 
+_RAY_PORTS = {
+    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
+    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": 9500,
+}
+"""Ray's own defaults of the ports on which no caller calls."""
+
+
 def switch_on_fast_path(folder: Path, free_port: Callable[[int], int]) -> None:
     """Set what Serve's fast data path needs, where it is not set; processes started later inherit it.
 
@@ -214,14 +223,12 @@ def switch_on_fast_path(folder: Path, free_port: Callable[[int], int]) -> None:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        # Ray's own defaults, unless taken.
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port(8500)),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port(9500)),
     }
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    for name, port in _RAY_PORTS.items():
+        if name not in os.environ:
+            os.environ[name] = str(free_port(port))
 
 
 def acl_installed() -> bool:

@@ -2,14 +2,22 @@
 
 The engine reports what happens to a `Recorder`; which system counts it is the business of whoever makes one
 (`serving/recorder.py` makes one for Ray's metrics). No metric is named anywhere else. Units are in the names.
+
+A histogram is kept by the recorder and written as two counters (`Metric.bucket_counter`, `Metric.sum_counter`), so that
+a value costs nothing but its place among the bounds. `histogram_quantile` takes the first as it takes the buckets of
+any histogram: `histogram_quantile(0.99, sum by (le) (rate(ray_ascend_serve_request_ms_bucket_total[1m])))`.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+LE = "le"
+"""The label that names a bucket's upper bound, as in Prometheus."""
 
 
 class Kind(Enum):
@@ -37,6 +45,50 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+
+    @property
+    def bucket_counter(self) -> Metric:
+        """Counts a histogram's values up to each bound, which its last label `le` names, and all of them at `+Inf`."""
+        return Metric(f"{self.name}_bucket_total", Kind.COUNTER, self.help, (*self.labels, LE))
+
+    @property
+    def sum_counter(self) -> Metric:
+        """Adds a histogram's values up."""
+        return Metric(f"{self.name}_sum_total", Kind.COUNTER, self.help, self.labels)
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """What `le` is for each of a histogram's buckets, as Prometheus writes it."""
+        return (*(f"{bound:g}" for bound in self.buckets), "+Inf")
+
+
+class Tally:
+    """Values of a histogram that came together; exact in their number and sum.
+
+    Args:
+        buckets: upper bounds, ascending.
+
+    Attributes:
+        counts: how many values are at most as large as each bound, and larger than the one before; last, how many are
+            larger than all.
+        total: of the values.
+    """
+
+    __slots__ = ("_buckets", "counts", "total")
+
+    def __init__(self, buckets: Sequence[float]) -> None:
+        self._buckets = buckets
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin again."""
+        self.counts = [0] * (len(self._buckets) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        """Take one value."""
+        self.counts[bisect_left(self._buckets, value)] += 1
+        self.total += value
 
 
 class Outcome(Enum):
@@ -129,7 +181,7 @@ class Recorder(Protocol):
     def flush(self, queued_rows: int) -> None:
         """Write what was added up, and how many rows wait now (QUEUED_ROWS).
 
-        Called a few times a second while there are requests, and once more when there are none.
+        Called about once a second while there are requests, and once more when there are none.
         """
         ...
 

@@ -36,6 +36,7 @@ _CONNECT_TIMEOUT_S = 10.0
     "--soc",
     "socs",
     multiple=True,
+    metavar="SOC",
     help="SoC to compile for, such as Ascend310P3; may be given several times. `auto`: those that the cluster's nodes "
     "name, and those that each recipe lists. [default: auto]",
 )
@@ -44,13 +45,18 @@ _CONNECT_TIMEOUT_S = 10.0
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Value of a recipe's parameter.",
+    help="Value of a recipe's parameter; may be given several times.",
 )
 @click.option(
     "--store",
-    help="The artifact store, a folder or a URL. [default: $ASCEND_SERVE_STORE, else ~/.cache/ascend_serve/artifacts]",
+    metavar="URL",
+    help="Folder or URL of the artifact store. [default: $ASCEND_SERVE_STORE, else ~/.cache/ascend_serve/artifacts]",
 )
-@click.option("--atc", help="The atc to compile with. [default: $ASCEND_SERVE_ATC, else searched for]")
+@click.option(
+    "--atc",
+    metavar="PROGRAM",
+    help="The atc to compile with. [default: $ASCEND_SERVE_ATC, else searched for]",
+)
 @click.option("--retry-failed", is_flag=True, help="Build again what failed before.")
 @click.option("--skip-preflight", is_flag=True, help="Leave it to ATC to find what is wrong with a model.")
 @click.option("--json", "json", is_flag=True, help="Print the results as JSON; progress goes to stderr.")

@@ -221,7 +221,8 @@ class Store:
             return found[0]
         if not found:
             known = [f"{manifest.name}@{manifest.soc}" for manifest in everything]
-            raise ConfigError(f"there is no artifact '{told}' in {self.url}{nearest(told, known)}")
+            hint = nearest(told, known) or "; the store is empty"
+            raise ConfigError(f"there is no artifact '{told}' in {self.url}{hint}")
         shown = ", ".join(sorted(f"{m.key[:12]} ({m.name}@{m.soc}, {m.created})" for m in found))
         raise ConfigError(
             f"'{told}' means {len(found)} artifacts of {self.url}: {shown}; give more of the key"

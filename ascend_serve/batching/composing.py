@@ -13,13 +13,15 @@ from math import inf
 from ascend_serve.batching.choice import WAIT, Closing, ClosingPolicy, Policy, View
 from ascend_serve.batching.forecast import Forecast
 from ascend_serve.batching.grouping import Group, all_groups, group_of
+from ascend_serve.batching.lines import Line
 from ascend_serve.batching.meeting import forced_start, late_in, smaller_batch
 from ascend_serve.batching.prices import Prices, StageSeconds
 from ascend_serve.batching.rates import RateMeter
 from ascend_serve.batching.ticket import Piece, Ticket, TicketState
-from ascend_serve.batching.waiting import Line, Turn, Waiting
+from ascend_serve.batching.waiting import Turn, Waiting
 
 _RUNNING = TicketState.RUNNING
+_new = tuple.__new__  # Piece(...) takes twice as long, for each ticket
 
 
 class Composer:
@@ -75,7 +77,7 @@ class Composer:
         """
         self.ask_at = inf
         while self._waiting.tickets:
-            lines = self._waiting.lines()
+            lines = self._waiting.lines
             first = group_of(self._leader(now), lines, self._prices)
             chosen = self._when(now, first, lines, busy=busy, draining=draining)
             if chosen is None:
@@ -109,7 +111,7 @@ class Composer:
             return False
         rows = large.rows - large.sealed_rows
         some = [self._prices[bucket] for bucket in head.fits]
-        back = max(self._forecast.back_at(now, one.stages_s[one.gears.cover(rows)]) for one in some)
+        back = max(self._forecast.back_at(now, one.stages_s[one.cover(rows)]) for one in some)
         return self._waiting.small_latest(back) < min(back, large.latest)
 
     # --- when, and at which gear ----------------------------------------------------------------
@@ -136,7 +138,7 @@ class Composer:
         if gear != WAIT:
             if busy and self._closings is None:
                 one, head = self._prices[group.bucket], group.head
-                least = gear if head.large else max(gear, one.gears.cover(head.head.rows))
+                least = gear if head.large else max(gear, one.cover(head.head.rows))
                 if not self._opens(now, one.stages_s[least]):
                     return None
             self.ask_at = inf
@@ -145,12 +147,12 @@ class Composer:
             if not waiting.with_deadline or (busy and self._closings is not None):
                 return None
             groups = all_groups(group, lines, self._prices)
-            start, group = forced_start(groups, self._prices, waiting.next_latest(now))
+            start, group = forced_start(groups, self._prices, waiting.soonest_latest())
             if now < start:
                 self.ask_at = min(self.ask_at, start)
                 return None
         self.ask_at = inf
-        return group, self._prices[group.bucket].gears.cover(group.rows)
+        return group, self._prices[group.bucket].cover(group.rows)
 
     def _opens(self, now: float, stages: StageSeconds) -> bool:
         """Whether a batch with these stages is to be sealed although another runs; `ask_at` says when, if not now.
@@ -188,7 +190,7 @@ class Composer:
         if not buckets:
             return None
         others = [line for line in lines if line.rows and line is not first.head]
-        for line in sorted(others, key=lambda line: line.heap[0]):
+        for line in sorted(others, key=lambda line: line.place):
             if buckets.isdisjoint(line.fits):
                 continue
             if line.large and (self._turn is not Turn.EITHER or self._breaks(now, line)):
@@ -212,7 +214,7 @@ class Composer:
         others = [group for group in groups if group not in full]
         if not others:
             return first
-        start, forced = forced_start(others, prices, self._waiting.next_latest(now))
+        start, forced = forced_start(others, prices, self._waiting.soonest_latest())
         for group in full:
             one = prices[group.bucket]
             if self._forecast.back_at(now, one.stages_s[one.best]) <= start:
@@ -249,7 +251,7 @@ class Composer:
 
         None of them if some had to be dropped instead.
         """
-        prices, waiting, cover = self._prices[bucket], self._waiting, self._prices[bucket].gears.cover
+        prices, waiting, cover = self._prices[bucket], self._waiting, self._prices[bucket].cover
         room, until = gear, inf
         if self._closings is not None:
             closing = self._closings[bucket]
@@ -305,7 +307,7 @@ class Composer:
     def _fill(self, bucket: int, lines: Sequence[Line], room: int, back_at: float) -> list[Ticket]:
         """Tickets of other lines for the padding of a batch, if they are in time with it."""
         waiting = self._waiting
-        others = [line for line in waiting.lines() if line not in lines and bucket in line.fits]
+        others = [line for line in waiting.lines if line not in lines and bucket in line.fits]
         taken = waiting.take([line for line in others if not line.large], room, by=back_at)
         room -= sum([ticket.rows for ticket in taken])
         return taken + waiting.take_large([line for line in others if line.large], room, by=back_at)
@@ -340,7 +342,7 @@ class Composer:
                     continue
             ticket.sealed_rows = ticket.rows
             ticket.state = _RUNNING
-            pieces.append(Piece(ticket, start, rows, at))
+            pieces.append(_new(Piece, (ticket, start, rows, at)))
             at += rows
         if split:
             self._turn = Turn.SMALL

@@ -6,8 +6,13 @@ from math import inf
 
 from ascend_serve.batching.prices import StageSeconds
 
+TIMER_LATE_S = 0.001
+"""How late an event loop's timer may ring. A batch that was held back on purpose starts so much before it must, lest a
+deadline passes."""
+
 EARLY_S = 0.0003
-"""How much earlier than needed the next batch is chosen while one runs: an event loop's timers are up to 1 ms late."""
+"""How much earlier than needed the next batch is chosen while one runs. Less than `TIMER_LATE_S`: to choose late only
+leaves the device idle for a moment, while to choose early keeps out all who come in that time, each time."""
 
 
 class Forecast:
@@ -23,12 +28,33 @@ class Forecast:
         back_until: when it is back.
     """
 
-    __slots__ = ("_backs_at", "_copy_in_until", "back_until", "compute_until", "host_s")
+    __slots__ = (
+        "_backs_at",
+        "_copy_in_until",
+        "_oldest_back_at",
+        "_overlap",
+        "back_until",
+        "compute_until",
+        "host_s",
+    )
 
     def __init__(self) -> None:
-        self.host_s = 0.0
+        self.tune(host_s=0.0, overlap=True)
         self._copy_in_until = self.compute_until = self.back_until = -inf
         self._backs_at: dict[int, float] = {}
+        self._oldest_back_at = inf
+
+    def tune(self, *, host_s: float, overlap: bool) -> None:
+        """Reckon with so many seconds of the host around each batch, and with stages that overlap or do not."""
+        self.host_s = host_s
+        self._overlap = overlap
+
+    def free_at(self, now: float) -> float:
+        """When the device could compute what comes after all that was sealed, in seconds; not before `now`."""
+        if now > self._oldest_back_at:
+            self.catch_up(now)
+        free_at = self.compute_until if self._overlap else self.back_until
+        return free_at if free_at > now else now
 
     def back_at(self, now: float, stages: StageSeconds) -> float:
         """When a batch with these stages would be back, if it were sealed at `now`."""
@@ -38,14 +64,12 @@ class Forecast:
 
     def catch_up(self, now: float) -> None:
         """Move everything to where it can be at the earliest, if the oldest batch is overdue."""
-        if self._backs_at:
-            late_s = now - next(iter(self._backs_at.values()))
-            if late_s > 0:
-                self._move(late_s)
+        if now > self._oldest_back_at:
+            self._move(now - self._oldest_back_at)
 
     def overdue(self, now: float) -> bool:
         """Whether a batch should have been back by now, with another behind it."""
-        return len(self._backs_at) > 1 and next(iter(self._backs_at.values())) <= now
+        return len(self._backs_at) > 1 and self._oldest_back_at <= now
 
     def latest_start(self, stages: StageSeconds) -> float:
         """Until when a batch with these stages can be sealed and be back as early as if it were sealed at once.
@@ -63,26 +87,35 @@ class Forecast:
 
     def sealed(self, slot: int, now: float, stages: StageSeconds) -> None:
         """Note that a batch with these stages was sealed in a slot that is free."""
-        self._copy_in_until = max(now + self.host_s, self._copy_in_until) + stages[0]
-        self.compute_until = max(self._copy_in_until, self.compute_until) + stages[1]
-        self.back_until = max(self.compute_until, self.back_until) + stages[2]
-        self._backs_at[slot] = self.back_until
+        copy_in_s, compute_s, copy_out_s = stages
+        copied_in = max(now + self.host_s, self._copy_in_until) + copy_in_s
+        computed = max(copied_in, self.compute_until) + compute_s
+        back_at = max(computed, self.back_until) + copy_out_s
+        self._copy_in_until, self.compute_until, self.back_until = copied_in, computed, back_at
+        if not self._backs_at:
+            self._oldest_back_at = back_at
+        self._backs_at[slot] = back_at
 
     def landed(self, slot: int, now: float) -> None:
         """Note that the batch in a slot came back at `now`."""
         late_s = now - self._backs_at[slot]
         self.gone(slot)
-        self._move(late_s)
+        if self._backs_at:
+            self._move(late_s)
 
     def gone(self, slot: int) -> None:
         """Note that a batch has failed, which says nothing of the time that the others take."""
         del self._backs_at[slot]
-        if not self._backs_at:
+        if self._backs_at:
+            self._oldest_back_at = next(iter(self._backs_at.values()))
+        else:
+            self._oldest_back_at = inf
             self._copy_in_until = self.compute_until = self.back_until = -inf
 
     def _move(self, late_s: float) -> None:
         for slot in self._backs_at:
             self._backs_at[slot] += late_s
+        self._oldest_back_at += late_s
         self._copy_in_until += late_s
         self.compute_until += late_s
         self.back_until += late_s

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
+from ascend_serve.batching.lines import Line, earliest
 from ascend_serve.batching.prices import Prices
-from ascend_serve.batching.waiting import Line, earliest
 
 TINY_MS = 1e-9
 """Differences below it are rounding."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import inf
 
+from ascend_serve.batching.forecast import TIMER_LATE_S
 from ascend_serve.batching.grouping import Group
+from ascend_serve.batching.lines import Line
 from ascend_serve.batching.prices import Prices, StageSeconds
 from ascend_serve.batching.ticket import Ticket
-from ascend_serve.batching.waiting import Line
 from ascend_serve.errors import DeadlineUnmet
-
-WAKING_S = 0.001
-"""How late a timer may ring: a batch that was deferred on purpose is not to miss its deadline by that."""
 
 
 def check_in_time(has_s: float, rows: int, line: Line, busy_s: float, ahead_s: float) -> None:
@@ -86,7 +84,7 @@ def smaller_batch(
             continue
         rest = taken[count:]
         rest_rows = sum(one.rows for one in rest)
-        next_gear = gear if crowded else prices.gears.cover(rest_rows)
+        next_gear = gear if crowded else prices.cover(rest_rows)
         made_late = sum(one.rows for one in late_in(rest, back + prices.costs.pace_ms_of(next_gear) / 1e3))
         if made_late < given_up:
             return smaller, count
@@ -108,13 +106,12 @@ def forced_start(groups: Sequence[Group], prices: Sequence[Prices], latest: floa
     starts = []
     for place, group in enumerate(groups):
         one = prices[group.bucket]
-        gears, rows = one.gears, group.rows
-        device_s = max(sum(one.stages_s[gears.cover(rows)]), sum(one.stages_s[gears.cover(rows + 1)]))
+        device_s = max(sum(one.stages_s[one.cover(rows)]) for rows in (group.rows, group.rows + 1))
         takes_s = one.costs.host_ms / 1e3 + device_s
-        deadlines = [who.deadline for line in group.lines for _, _, who in line if who.deadline is not None]
-        starts.append((min(deadlines, default=inf) - takes_s - WAKING_S, place, takes_s))
+        deadlines = [who.deadline for line in group.lines for _, who in line if who.deadline is not None]
+        starts.append((min(deadlines, default=inf) - takes_s - TIMER_LATE_S, place, takes_s))
     starts.sort()
     start = inf
     for own, _, takes_s in reversed(starts):
         start = min(own, start - takes_s)
-    return min(start, latest - WAKING_S), groups[starts[0][1]]
+    return min(start, latest - TIMER_LATE_S), groups[starts[0][1]]

@@ -2,42 +2,72 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
-from heapq import heapify, heappop
 
 from ascend_serve.batching.ticket import Ticket, TicketState
-
-Entry = tuple[float, int, Ticket]
-"""A time, the ticket's number, and the ticket: two entries never compare tickets, for numbers are unique."""
 
 _WAITING = TicketState.WAITING
 
 
 class Ordered:
-    """A heap of entries; those of tickets that wait no more stay in it until they come up.
+    """Two lists, one of times in order and one of the tickets that they are of.
+
+    Most tickets are added at the end and leave at the front, many at once, which is what lists are quick at. Those
+    that wait no more stay until they come up or are swept out.
 
     Attributes:
-        heap: the entries, for `heapq`.
+        times: ascending.
+        tickets: of each time; those of equal times by their numbers.
     """
 
-    __slots__ = ("heap",)
+    __slots__ = ("tickets", "times")
 
     def __init__(self) -> None:
-        self.heap: list[Entry] = []
+        self.times: list[float] = []
+        self.tickets: list[Ticket] = []
+
+    def add(self, at: float, ticket: Ticket) -> None:
+        """Put a ticket in its place."""
+        times, tickets = self.times, self.tickets
+        if not times or (at >= times[-1] and ticket.number > tickets[-1].number):
+            times.append(at)
+            tickets.append(ticket)
+            return
+        place = bisect_right(times, at)
+        # Of equal times: hardly ever, for nobody new comes before those that wait.
+        while place and times[place - 1] == at and tickets[place - 1].number > ticket.number:
+            place -= 1
+        times.insert(place, at)
+        tickets.insert(place, ticket)
+
+    def drop(self, count: int) -> None:
+        """Let out the first `count` entries."""
+        del self.times[:count]
+        del self.tickets[:count]
 
     def settle(self) -> None:
-        """Bring a ticket that waits to the top."""
-        heap = self.heap
-        while heap and heap[0][2].state is not _WAITING:
-            heappop(heap)
+        """Bring a ticket that waits to the front."""
+        ended = 0
+        for ticket in self.tickets:
+            if ticket.state is _WAITING:
+                break
+            ended += 1
+        if ended:
+            self.drop(ended)
 
     def sweep(self) -> None:
         """Drop all entries of tickets that wait no more; O(n)."""
-        self.heap = list(self)
-        heapify(self.heap)
+        entries = list(self)
+        self.times = [at for at, _ in entries]
+        self.tickets = [ticket for _, ticket in entries]
 
-    def __iter__(self) -> Iterator[Entry]:
-        """The entries of tickets that wait, in no order."""
-        for entry in self.heap:
-            if entry[2].state is _WAITING:
+    def __len__(self) -> int:
+        """Entries, also those of tickets that wait no more."""
+        return len(self.times)
+
+    def __iter__(self) -> Iterator[tuple[float, Ticket]]:
+        """The entries of tickets that wait, in order."""
+        for entry in zip(self.times, self.tickets, strict=True):
+            if entry[1].state is _WAITING:
                 yield entry

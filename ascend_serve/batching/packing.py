@@ -39,11 +39,11 @@ class Part(NamedTuple):
 
     Attributes:
         inputs: all input rows of the request.
-        outputs: room for all its output rows, from `Packer.outputs`.
+        outputs: where its results go, from `Packer.room`.
     """
 
     inputs: Tensors
-    outputs: Tensors
+    outputs: dict[str, NDArray[Any]]
     start: int
     rows: int
     at: int
@@ -71,6 +71,7 @@ class _Output(NamedTuple):
     name: str
     dtype: np.dtype[Any]
     row_shape: tuple[int, ...]
+    row_bytes: int
     cuts: tuple[tuple[int, int], ...]
 
 
@@ -105,6 +106,7 @@ class Packer:
             [_output(spec, number, tensor, axes) for tensor in spec.outputs]
             for number in range(len(spec.buckets))
         ]
+        self._cuts = [any(output.cuts for output in outputs) for outputs in self._outputs]
         # How many bytes of each input of each slot, from the first on, may hold something else than zeros: all of
         # them at first, for fresh pinned memory holds anything. Only the thread that packs touches this.
         whole = [
@@ -142,19 +144,24 @@ class Packer:
             self._sizes[key] = size
         return size
 
-    def outputs(self, size: Size, bucket: int) -> dict[str, NDArray[Any]]:
-        """Room for the results of a request: one array for each output, not yet written.
+    def room(self, size: Size, bucket: int, rows: int) -> dict[str, NDArray[Any]]:
+        """Where the results of a request go: one array for each output, not yet written.
+
+        There are none yet if all of it runs in one batch and nothing is cut. Then `unpack` makes them, on a thread that
+        has more time than the event loop.
 
         Args:
             size: of the request.
             bucket: index of the bucket it runs in; outputs that are cut have the request's own lengths.
+            rows: how many of its rows run in the first batch.
         """
-        rows = (size.rows,) if self._batched else ()
+        if rows == size.rows and not self._cuts[bucket]:
+            return {}
         found = {}
-        for name, dtype, shape, cuts in self._outputs[bucket]:
+        for name, dtype, shape, _, cuts in self._outputs[bucket]:
             if cuts:
                 shape = _cut(shape, cuts, size.lengths)
-            found[name] = np.empty(rows + shape, dtype)
+            found[name] = np.empty((size.rows, *shape) if self._batched else shape, dtype)
         return found
 
     def pack(self, slot: int, bucket: int, gear: int, parts: Sequence[Part], inputs: Tensors) -> None:
@@ -170,14 +177,17 @@ class Packer:
             was = used[place]
             # Before the first row is written: a pack that fails halfway leaves rows here, too.
             used[place] = max(was, filled * size)
+            octets = _octets(room)
             for given, _, start, rows, at in parts:
                 source = given[name] if self._batched else given[name][np.newaxis]
                 if len(source) != rows:
                     source = source[start : start + rows]
                 if pads:
                     _fill_up(room[at : at + rows], source, pads)
+                elif source.flags.c_contiguous and source.nbytes <= _MOST_HELD_BYTES:
+                    octets[at * size : (at + rows) * size] = _octets(source)
                 else:
-                    _copy(room[at : at + rows], source)
+                    room[at : at + rows] = source
             end = gear * size
             if (stale := min(was, end)) > filled * size:
                 room[filled : -(-stale // size)] = 0
@@ -185,25 +195,29 @@ class Packer:
             used[place] = filled * size if was <= end else was
 
     def unpack(self, bucket: int, parts: Sequence[Part], outputs: Tensors) -> None:
-        """Copy the rows of `parts` out of `outputs`, a slot's pinned arrays, to the requests' own arrays."""
-        for name, _, _, cuts in self._outputs[bucket]:
+        """Copy the rows of `parts` out of `outputs`, a slot's pinned arrays, to where the requests' results go."""
+        for name, dtype, shape, size, cuts in self._outputs[bucket]:
             results = outputs[name] if self._batched else outputs[name][np.newaxis]
+            octets = _octets(results)
             for _, wanted, start, rows, at in parts:
-                target = wanted[name] if self._batched else wanted[name][np.newaxis]
+                made = wanted.get(name)
+                if made is None:
+                    made = wanted[name] = np.empty((rows, *shape) if self._batched else shape, dtype)
+                target = made if self._batched else made[np.newaxis]
+                if len(target) != rows:
+                    target = target[start : start + rows]
                 if cuts:
                     shown = (slice(at, at + rows), *map(slice, target.shape[1:]))
-                    target[start : start + rows] = results[shown]
+                    target[...] = results[shown]
+                elif target.nbytes <= _MOST_HELD_BYTES:
+                    _octets(target)[:] = octets[at * size : (at + rows) * size]
                 else:
-                    _copy(target[start : start + rows], results[at : at + rows])
+                    target[...] = results[at : at + rows]
 
 
-def _copy(room: NDArray[Any], rows: NDArray[Any]) -> None:
-    """Write rows where there is room for them, of the same shape and dtype."""
-    whole = rows.flags.c_contiguous and room.flags.c_contiguous
-    if whole and rows.nbytes <= _MOST_HELD_BYTES:
-        room.reshape(-1).view(np.uint8).data[:] = rows.reshape(-1).view(np.uint8).data
-    else:
-        room[...] = rows
+def _octets(array: NDArray[Any]) -> memoryview:
+    """The bytes of an array that lies in one piece."""
+    return array.data.cast("B")
 
 
 def _fill_up(room: NDArray[Any], rows: NDArray[Any], pads: Sequence[_Pad]) -> None:
@@ -237,7 +251,7 @@ def _output(
     shape = spec.buckets[bucket].shapes[tensor.name]
     shift = 1 if spec.batched else 0
     cuts = tuple((cut.axis - shift, cut.length) for cut in axes.get(("output", tensor.name), ()))
-    return _Output(tensor.name, tensor.dtype.numpy, shape, cuts)
+    return _Output(tensor.name, tensor.dtype.numpy, shape, row_bytes(tensor.dtype, shape), cuts)
 
 
 def _cut(shape: tuple[int, ...], cuts: Sequence[tuple[int, int]], lengths: Sequence[int]) -> tuple[int, ...]:

@@ -126,7 +126,7 @@ class Planner:
         self._tune(tables, policy)
         self._running: dict[int, Batch] = {}
         self._free_slots = list(reversed(range(slots)))
-        self._planned_at = -inf
+        self._asked_at = -inf
         self._expired: list[Ticket] = []
         self._offers = 0
         self._draining = False
@@ -163,6 +163,7 @@ class Planner:
             raise ValueError(f"a ticket of {rows} rows: it has at least 1")
         if self._draining:
             raise Draining("the replica is shutting down and takes no new requests")
+        self._asked_at = now
         waiting = self._waiting
         if waiting.rows + rows > self._max_queued_rows:
             raise self._refusal(rows)
@@ -180,12 +181,11 @@ class Planner:
             own_s = line.known_s.get(rows) or line.least_s(rows)
             latest = deadline - own_s
             # Most often there is time for all that waits, whoever goes before it.
-            self._forecast.catch_up(now)
-            free_at = self._forecast.compute_until if self._overlap else self._forecast.back_until
+            free_at = self._forecast.free_at(now)
             all_s = (waiting.work_ns + rows * line.row_ns) / 1e9
-            if (free_at if free_at > now else now) + all_s >= latest:
-                busy_s = max(0.0, free_at - now)
-                check_in_time(deadline - now, rows, line, busy_s, waiting.ahead_ns(now, due) / 1e9)
+            if free_at + all_s >= latest:
+                ahead_s = waiting.ahead_ns(now, due) / 1e9
+                check_in_time(deadline - now, rows, line, free_at - now, ahead_s)
         ticket = Ticket(self._offers, rows, now, deadline, line.fits, level, line.large, due, latest)
         self._offers += 1
         self._rate.arrived(now, rows)
@@ -257,7 +257,7 @@ class Planner:
 
         Call it until it answers None: more than one batch may be ready.
         """
-        self._planned_at = now
+        self._asked_at = now
         self._expire(now)
         self._forecast.catch_up(now)
         if not self._waiting.tickets or len(self._running) >= self._most_running:
@@ -269,7 +269,7 @@ class Planner:
         bucket, pieces = composed
         prices = self._prices[bucket]
         rows = pieces[-1].at + pieces[-1].rows
-        gear = prices.gears.cover(rows)
+        gear = prices.cover(rows)
         batch = Batch(self._free_slots.pop(), bucket, gear, rows, tuple(pieces), now)
         self._running[batch.slot] = batch
         self._forecast.sealed(batch.slot, now, prices.stages_s[gear])
@@ -292,12 +292,12 @@ class Planner:
         """
         if not self._waiting.tickets:
             return None
-        wakeup = min(self._waiting.next_latest(self._planned_at), self._composer.ask_at)
+        wakeup = min(self._waiting.next_latest(self._asked_at), self._composer.ask_at)
         return None if wakeup == inf else wakeup
 
     def next_expiry(self) -> float | None:
         """When the next ticket expires, in seconds, or earlier where that is far away; None if none does."""
-        expiry = self._waiting.next_latest(self._planned_at)
+        expiry = self._waiting.next_latest(self._asked_at)
         return None if expiry == inf else expiry
 
     # --- what can be seen from outside ----------------------------------------------------------
@@ -331,8 +331,10 @@ class Planner:
     def _tune(self, tables: Sequence[CostTable], policy: Policy) -> None:
         """Make an empty queue, and what composes batches out of it, for these costs and this policy."""
         prices = [Prices(table, policy.usable(table.gears)) for table in tables]
-        self._overlap = all(table.overlap for table in tables)
-        self._forecast.host_s = max(table.host_ms for table in tables) / 1e3
+        self._forecast.tune(
+            host_s=max(table.host_ms for table in tables) / 1e3,
+            overlap=all(table.overlap for table in tables),
+        )
         # No ticket is due later than this after its offer.
         waiting = Waiting(prices, PATIENCE_S + (self._levels - 1) * STEP_S)
         self._composer = Composer(
@@ -363,7 +365,7 @@ class Planner:
             return RequestTooLarge(
                 f"a request of {rows} rows: at most {self._max_queued_rows} may wait (max_queued_rows)"
             )
-        clear_ns = sum(line.rows * line.row_ns for line in self._waiting.lines())
+        clear_ns = sum(line.rows * line.row_ns for line in self._waiting.lines)
         return QueueFull(
             f"{self._waiting.rows} rows wait; {rows} more would pass max_queued_rows {self._max_queued_rows}",
             retry_after_s=clear_ns / 1e9,
@@ -380,6 +382,8 @@ class Planner:
 
     def _expire(self, now: float) -> None:
         """End the tickets that can no longer be met by themselves, and keep them for `take_expired`."""
+        if not self._waiting.with_deadline:
+            return
         while (ticket := self._waiting.next_too_late(now)) is not None:
             deadline = ticket.deadline or 0.0
             if deadline <= now:

@@ -50,8 +50,14 @@ class Prices:
         for place in reversed(range(len(gears))):
             least = min(least, costs.total_ms_of(gears.sizes[place]) / 1e3)
             self._least_s[place] = least
+        self._largest = gears.largest
+        self._covers = [gears.cover(rows) for rows in range(gears.largest)]
         self._paces = [(gear, costs.pace_ms_of(gear)) for gear in gears]
         self._clear_ms = [0.0]
+
+    def cover(self, rows: int) -> int:
+        """The smallest usable gear with room for `rows`; the largest one if none has."""
+        return self._covers[rows] if rows < self._largest else self._largest
 
     def least_s(self, rows: int) -> float:
         """Seconds in which `rows` rows, at most those of the largest gear, are back at the quickest in one batch."""

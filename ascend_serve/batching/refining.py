@@ -8,7 +8,11 @@ moves it, while a lasting change does within a few batches:
 - `REACH` 0.5: a sample counts as at most half of the mean above or below it, so that one of 100 times the mean moves it
   by 3.2 %, and a lasting change to twice the time or more is told after 4 runs, one of 15 % after 17.
 
-The host's part of a batch is what was enough for `HOST_SHARE` of the last `HOST_RUNS`, for it swings.
+The host's part of a batch is what was enough for `HOST_SHARE` of the last `HOST_RUNS`, for it swings; at most
+`HOST_REACH` times the usual, so that hiccups do not count. In simulation, at 50 and 80 % of the limit and with a host
+of 1.2 ms that swings, reckoning with twice the host that there is costs nothing, with half of it a tenth of the mean
+latency, and not knowing of it a third to a half: so it is reckoned rather too long than too short, and from the first
+few batches on.
 
 Costs that were never measured stay neutral: live batches alone would price some gears and leave others at a guess.
 
@@ -18,8 +22,9 @@ Rests on facts: batching policy §5 (solve again when a gear moved by more than 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from statistics import median
 
 from ascend_serve.batching.costs import TIMER_STEP_MS, CostTable
 from ascend_serve.errors import ConfigError
@@ -36,11 +41,17 @@ DRIFT = 0.10
 """Move of a stage, as a share of the gear's longest stage, past which decisions are out of date."""
 
 HOST_RUNS = 32
-"""Batches by which the host's part is reckoned; half as many are enough to begin with."""
+"""Batches by which the host's part is reckoned; it is reckoned anew after each half of them."""
 
-HOST_SHARE = 0.8
+HOST_FIRST_RUNS = (4, 8)
+"""Numbers of batches after which it is reckoned, too: a replica under load finds its device idle seldom."""
+
+HOST_SHARE = 0.9
 """Share of these batches for which the host's part is enough: a device that waits costs all who come after more than a
 batch that is chosen too early costs those who came too late for it."""
+
+HOST_REACH = 2.0
+"""The most of the host's part, in medians of these batches."""
 
 HOST_STEP_MS = 0.05
 """What the host's part is rounded to, so that policies solved for it are found again."""
@@ -116,10 +127,8 @@ class CostBook:
             return
         self._host.append(max(0.0, took_ms - sum(means if stages is None else stages)))
         self._host_runs += 1
-        if self._host_runs % (HOST_RUNS // 2) == 0:
-            self._host_ms = (
-                round(sorted(self._host)[int(HOST_SHARE * len(self._host))] / HOST_STEP_MS) * HOST_STEP_MS
-            )
+        if self._host_runs in HOST_FIRST_RUNS or self._host_runs % (HOST_RUNS // 2) == 0:
+            self._host_ms = round(reckoned_ms(self._host) / HOST_STEP_MS) * HOST_STEP_MS
 
     @property
     def drifted(self) -> bool:
@@ -152,3 +161,9 @@ class CostBook:
             key: Timing(Stages(*self._means[key]), timing.spread_ms, self._runs[key])
             for key, timing in self._times.items()
         }
+
+
+def reckoned_ms(host_ms: Iterable[float]) -> float:
+    """The host's part that is reckoned with where it took these times, of which there is at least one."""
+    ordered = sorted(host_ms)
+    return min(ordered[int(HOST_SHARE * (len(ordered) - 1))], HOST_REACH * median(ordered))

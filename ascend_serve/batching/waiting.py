@@ -1,23 +1,19 @@
 """The tickets that wait: in what order they go, how old the oldest is, and which must start by when.
 
-Tickets that may run in the same buckets stand in one line, ordered by when they are due and then by their offers; the
-large ones, which may be split, in a line of their own. So who comes next in a bucket is the earliest of the heads of
-a few lines, and how much could run there is the sum of their rows.
-
-A ticket that ends while it waits stays in its line until it comes up, and all such are swept out when they are more
-than those that live.
+They stand in lines (`lines`), a line for each combination of buckets that tickets fit. A ticket that ends while it
+waits stays in its line until it comes up, and all such are swept out when they are more than those that live.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
-from heapq import heappop, heappush
 from math import inf
 
+from ascend_serve.batching.alarms import Alarms
 from ascend_serve.batching.backlog import Backlog
-from ascend_serve.batching.ordered import Ordered
+from ascend_serve.batching.lines import Line, earliest, take_whole
 from ascend_serve.batching.prices import Prices
 from ascend_serve.batching.ticket import Ticket, TicketState
 
@@ -26,9 +22,6 @@ STALE = 64
 
 ROUNDING_S = 1e-6
 """What rounding may make of a time that was added up."""
-
-CLOSE_S = 0.05
-"""How near a time by which a ticket must start has to be, to be looked at closely."""
 
 _WAITING = TicketState.WAITING
 
@@ -39,47 +32,6 @@ class Turn(Enum):
     EITHER = "either"
     SMALL = "small"
     LARGE = "large"
-
-
-class Line(Ordered):
-    """Tickets that fit the same buckets; the one at the top always waits.
-
-    Attributes:
-        fits: the buckets, cheapest shapes first.
-        large: whether its tickets may be split.
-        rows: rows of it that wait.
-        most_rows: a ticket of at most so many rows is whole in each of the buckets.
-        row_ns: device nanoseconds of a row where rows are the cheapest.
-        ahead_s: the most of a batch that may overlap the one before it: the host's part and the copy in.
-        known_s: `least_s` of those numbers of rows that were asked about.
-    """
-
-    __slots__ = ("_prices", "ahead_s", "fits", "known_s", "large", "most_rows", "row_ns", "rows")
-
-    def __init__(self, fits: tuple[int, ...], large: bool, prices: Sequence[Prices]) -> None:
-        super().__init__()
-        self.fits = fits
-        self.large = large
-        self.rows = 0
-        self._prices = [prices[bucket] for bucket in fits]
-        self.most_rows = min(one.gears.largest for one in self._prices)
-        self.row_ns = min(one.row_ns for one in self._prices)
-        self.known_s: dict[int, float] = {}
-        self.ahead_s = max(
-            one.costs.host_ms / 1e3 + one.longest_s[0] if one.costs.overlap else 0.0 for one in self._prices
-        )
-
-    @property
-    def head(self) -> Ticket:
-        """Its first ticket; there must be one."""
-        return self.heap[0][2]
-
-    def least_s(self, rows: int) -> float:
-        """Seconds that a ticket of `rows` rows takes where it is the quickest."""
-        if self.large:
-            return min(one.least_split_s(rows) for one in self._prices)
-        least_s = self.known_s[rows] = min(one.least_s(rows) for one in self._prices)
-        return least_s
 
 
 class Waiting:
@@ -94,6 +46,7 @@ class Waiting:
         tickets: tickets with rows that wait.
         large_tickets: those of them that may be split.
         with_deadline: those of them with a deadline.
+        lines: every line, small ones first; some may be empty.
         small: the lines of tickets that are not large, by what they fit.
         work_ns: device nanoseconds of those that are not large, at the best rate.
     """
@@ -101,12 +54,13 @@ class Waiting:
     def __init__(self, prices: Sequence[Prices], horizon_s: float) -> None:
         self._horizon_s = horizon_s
         self._prices = prices
+        self.lines: list[Line] = []
         self.small: dict[tuple[int, ...], Line] = {}
         self._large: dict[tuple[int, ...], Line] = {}
         # Kept while it matters how much goes before whom, and some work waits; see _forget.
         self._backlog: Backlog | None = None
         self._by_age: deque[Ticket] = deque()
-        self._alarms = Ordered()  # by when they must start
+        self._alarms = Alarms()
         self._stale = 0
         self.rows = self.tickets = self.large_tickets = self.with_deadline = self.work_ns = 0
 
@@ -128,30 +82,12 @@ class Waiting:
         whole = tuple(bucket for bucket in fits if rows <= self._prices[bucket].gears.largest)
         return self._line(whole, large=False) if whole else self._line(fits, large=True)
 
-    def join(self, now: float, ticket: Ticket, line: Line, *, new: bool = True) -> None:
-        """Take in a ticket, at `now`; one that is not new has its age and its alarm noted already."""
-        heappush(line.heap, (ticket.due, ticket.number, ticket))
-        left = ticket.rows - ticket.sealed_rows
-        line.rows += left
-        self.rows += left
-        self.tickets += 1
-        if line.large:
-            self.large_tickets += 1
-        else:
-            work_ns = left * line.row_ns
-            self.work_ns += work_ns
-            if self._backlog is not None:
-                self._backlog.add(now, ticket.due, work_ns)
+    def join(self, now: float, ticket: Ticket, line: Line) -> None:
+        """Take in a ticket, at `now`; the older ones first."""
+        self._by_age.append(ticket)
         if ticket.deadline is not None:
-            self.with_deadline += 1
-            if new:
-                heappush(self._alarms.heap, (ticket.latest, ticket.number, ticket))
-        if new:
-            by_age = self._by_age
-            by_age.append(ticket)
-            if len(by_age) > 2 * self.tickets + STALE:
-                self._by_age = deque([one for one in by_age if one.state is _WAITING])
-                self._alarms.sweep()
+            self._alarms.set(ticket)
+        self._count(now, ticket, line)
 
     def rejoin(self, ticket: Ticket) -> None:
         """Take in a ticket that has waited in another queue, for other prices; the older ones first.
@@ -168,12 +104,15 @@ class Waiting:
     def leave(self, ticket: Ticket) -> None:
         """Let out a ticket that has just ended; its state says so already."""
         line = (self._large if ticket.large else self.small)[ticket.fits]
-        self._forget([ticket], ticket.rows - ticket.sealed_rows, line)
+        left = ticket.rows - ticket.sealed_rows
+        line.rows -= left
         line.settle()
+        self._forget_rows(left, line)
+        self._forget([ticket])
         self._stale += 1
         if self._stale > self.tickets + STALE:
             self._stale = 0
-            for line in self.lines():
+            for line in self.lines:
                 line.sweep()
 
     def take(self, lines: Sequence[Line], room: int, until: float = inf, by: float = -inf) -> list[Ticket]:
@@ -185,30 +124,12 @@ class Waiting:
             until: nobody who was offered later than this.
             by: nobody whose deadline is before this.
         """
-        taken: list[Ticket] = []
-        alone, stale = len(lines) == 1, self._stale
-        while room and (line := lines[0] if alone else earliest(lines)) is not None:
-            some: list[Ticket] = []
-            heap = line.heap
-            before = room
-            while heap:
-                ticket = heap[0][2]
-                rows = ticket.rows
-                if rows > room or ticket.offered_at > until:
-                    break
-                if ticket.deadline is not None and ticket.deadline < by:
-                    break
-                heappop(heap)
-                if stale:
-                    line.settle()
-                room -= rows
-                some.append(ticket)
-                if not alone:
-                    break
-            self._forget(some, before - room, line)
-            taken += some
-            if alone or not some:
-                break
+        before = [line.rows for line in lines]
+        taken = take_whole(lines, room, until, by)
+        for line, rows in zip(lines, before, strict=True):
+            if line.rows != rows:
+                self._forget_rows(rows - line.rows, line)
+        self._forget(taken)
         return taken
 
     def take_large(
@@ -233,9 +154,9 @@ class Waiting:
 
     def take_head(self, line: Line) -> Ticket:
         """Take the first ticket of a line, with all rows of it that wait; there must be one."""
-        ticket = heappop(line.heap)[2]
-        line.settle()
-        self._forget([ticket], ticket.rows - ticket.sealed_rows, line)
+        ticket = line.take_head()
+        self._forget_rows(ticket.rows - ticket.sealed_rows, line)
+        self._forget([ticket])
         return ticket
 
     def put_back(self, now: float, ticket: Ticket) -> None:
@@ -243,32 +164,27 @@ class Waiting:
         if ticket.bucket is not None:
             ticket.fits = (ticket.bucket,)
         line = self._line(ticket.fits, large=ticket.large)
-        self.join(now, ticket, line, new=False)
+        self._count(now, ticket, line)
         if ticket.deadline is not None:
-            latest = ticket.deadline - line.least_s(ticket.rows - ticket.sealed_rows)
-            if latest < ticket.latest:  # a later one is noticed when the alarm rings
-                heappush(self._alarms.heap, (latest, ticket.number, ticket))
-            ticket.latest = latest
+            before = ticket.latest
+            ticket.latest = ticket.deadline - line.least_s(ticket.rows - ticket.sealed_rows)
+            if ticket.latest < before:  # a later one is noticed when the alarm rings
+                self._alarms.set(ticket)
 
     # --- what waits -----------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Ticket]:
         """All that wait, in no order."""
-        for line in self.lines():
-            for entry in line:
-                yield entry[2]
-
-    def lines(self) -> list[Line]:
-        """Every line, small ones first; some may be empty."""
-        return [*self.small.values(), *self._large.values()]
+        for line in self.lines:
+            for _, ticket in line:
+                yield ticket
 
     def leading(self, turn: Turn) -> Line:
         """The line whose head leads the next batch; something must wait."""
         if turn is Turn.EITHER or not self.large_tickets or self.large_tickets == self.tickets:
-            lines = self.lines()
+            line = earliest(self.lines)
         else:
-            lines = list((self.small if turn is Turn.SMALL else self._large).values())
-        line = earliest(lines)
+            line = earliest((self.small if turn is Turn.SMALL else self._large).values())
         if line is None:
             raise ValueError("nothing waits")
         return line
@@ -288,48 +204,30 @@ class Waiting:
         if self._backlog is None:
             self._backlog = Backlog(self._horizon_s)
             for line in self.small.values():
-                for _, _, ticket in line:
+                for _, ticket in line:
                     self._backlog.add(now, ticket.due, ticket.rows * line.row_ns)
         return self._backlog.ahead_ns(now, due)
 
     # --- who must start by when -----------------------------------------------------------------
 
     def next_latest(self, now: float) -> float:
-        """The earliest time by which a ticket must start, in seconds; infinite if none must.
+        """The earliest time by which a ticket must start, in seconds, or earlier; infinite if none must.
 
-        More than CLOSE_S after `now` it may be too early: it is that of a ticket that waits no more. To look closely
-        costs as much as the rest of the queue, and most tickets run long before.
+        It may be earlier only where it is far away (`Alarms.next_at`).
         """
-        if not self.with_deadline:
-            return inf
-        alarms = self._alarms.heap
-        close = now + CLOSE_S
-        while alarms:
-            at, number, ticket = alarms[0]
-            if at > close or (ticket.state is _WAITING and ticket.latest == at):
-                return at
-            heappop(alarms)
-            if (
-                ticket.state is _WAITING and ticket.latest > at
-            ):  # part of it was sealed: the rest may start later
-                heappush(alarms, (ticket.latest, number, ticket))
-        return inf
+        return self._alarms.next_at(now) if self.with_deadline else inf
+
+    def soonest_latest(self) -> float:
+        """The earliest time by which a ticket must start, in seconds, exactly; infinite if none must."""
+        return self._alarms.soonest() if self.with_deadline else inf
 
     def next_too_late(self, now: float) -> Ticket | None:
         """A ticket that should have started by `now`, or None."""
-        alarms = self._alarms.heap
-        if not alarms or alarms[0][0] > now or self.next_latest(now) > now:
-            return None
-        return alarms[0][2]
+        return self._alarms.next_too_late(now) if self.with_deadline else None
 
     def small_latest(self, by: float) -> float:
-        """The earliest time before `by` at which a ticket that is not large must start; infinite if none must.
-
-        O(1) while nobody must start before `by`, else O(n).
-        """
-        if self.next_latest(by) >= by:
-            return inf
-        return min((one.latest for at, _, one in self._alarms if at < by and not one.large), default=inf)
+        """The earliest time before `by` at which a ticket that is not large must start; infinite if none must."""
+        return self._alarms.small_at(by) if self.with_deadline else inf
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -338,37 +236,62 @@ class Waiting:
         line = lines.get(fits)
         if line is None:
             line = lines[fits] = Line(fits, large, self._prices)
+            self.lines = [*self.small.values(), *self._large.values()]
         return line
 
-    def _forget(self, tickets: Sequence[Ticket], rows: int, line: Line) -> None:
-        """Count tickets of a line no more, which have left it with so many rows."""
-        line.rows -= rows
+    def _count(self, now: float, ticket: Ticket, line: Line) -> None:
+        """Count a ticket that waits from now on, in a line."""
+        line.add(ticket.due, ticket)
+        left = ticket.rows - ticket.sealed_rows
+        line.rows += left
+        self.rows += left
+        self.tickets += 1
+        if ticket.deadline is not None:
+            self.with_deadline += 1
+        if line.large:
+            self.large_tickets += 1
+            return
+        work_ns = left * line.row_ns
+        self.work_ns += work_ns
+        if self._backlog is not None:
+            self._backlog.add(now, ticket.due, work_ns)
+
+    def _forget_rows(self, rows: int, line: Line) -> None:
+        """Count rows no more, which have left a line."""
         self.rows -= rows
+        if not line.large:
+            self.work_ns -= rows * line.row_ns
+
+    def _forget(self, tickets: Sequence[Ticket]) -> None:
+        """Count tickets no more, whose rows are counted no more; all of them large, or none."""
         self.tickets -= len(tickets)
         if self.with_deadline:
             self.with_deadline -= sum([one.deadline is not None for one in tickets])
-        if line.large:
-            self.large_tickets -= len(tickets)
-            return
-        self.work_ns -= rows * line.row_ns
+        if self.large_tickets:
+            self.large_tickets -= sum([one.large for one in tickets])
         if self._backlog is not None:
             for ticket in tickets:
-                self._backlog.remove(ticket.due, ticket.rows * line.row_ns)
+                if not ticket.large:
+                    self._backlog.remove(ticket.due, ticket.rows * self.small[ticket.fits].row_ns)
             if not self.work_ns:
                 self._backlog = None
+        if len(self._by_age) > 2 * self.tickets + STALE:
+            self._by_age = deque([one for one in self._by_age if one.state is _WAITING])
+        if len(self._alarms) > 2 * self.with_deadline + STALE:
+            self._alarms.sweep()
 
     def rules(self) -> dict[str, bool]:
         """What must always hold, in words, and whether it does. O(n)."""
         tickets = list(self)
-        in_small = {ticket for line in self.small.values() for _, _, ticket in line}
+        in_small = {ticket for line in self.small.values() for _, ticket in line}
         return {
             "whoever is counted waits, in one line": len(tickets) == len(set(tickets)) == self.tickets,
             "a ticket that waits has rows left": all(one.sealed_rows < one.rows for one in tickets),
             "waiting rows are counted right": self.rows
-            == sum(line.rows for line in self.lines())
+            == sum(line.rows for line in self.lines)
             == sum(one.rows - one.sealed_rows for one in tickets),
             "the head of a line waits": all(
-                line.head.state is _WAITING for line in self.lines() if line.heap
+                line.head.state is _WAITING for line in self.lines if line.tickets
             ),
             "large tickets are counted right": self.large_tickets == sum(one.large for one in tickets),
             "deadlines are counted right": self.with_deadline
@@ -387,7 +310,8 @@ class Waiting:
                 for bucket in one.fits
             ),
             "every deadline has its alarm": {one for one in tickets if one.deadline is not None}
-            <= {ticket for at, _, ticket in self._alarms if at <= ticket.latest},
+            <= {one for at, one in self._alarms if at <= one.latest},
+            "lines are in order": all(map(_in_order, self.lines)),
             "nobody is due later than the horizon": all(
                 one.due <= one.offered_at + self._horizon_s + ROUNDING_S for one in tickets
             ),
@@ -397,10 +321,6 @@ class Waiting:
         }
 
 
-def earliest(lines: Iterable[Line]) -> Line | None:
-    """The line whose head is due first, or None if all are empty."""
-    earliest = first = None
-    for line in lines:
-        if line.heap and (first is None or line.heap[0] < first):
-            earliest, first = line, line.heap[0]
-    return earliest
+def _in_order(line: Line) -> bool:
+    places = [(at, ticket.number) for at, ticket in line]
+    return places == sorted(places)

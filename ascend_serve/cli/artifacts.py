@@ -22,6 +22,7 @@ from ascend_serve.artifacts.store import Store
 from ascend_serve.cli.amounts import age, size
 from ascend_serve.cli.rows import print_rows
 from ascend_serve.errors import ArtifactError, ConfigError
+from ascend_serve.spec.soc import resolve_soc
 from ascend_serve.spec.text import shown_size
 
 _SHORT = 12
@@ -46,17 +47,18 @@ def command(context: click.Context, url: str | None) -> None:
 
 
 @command.command(name="ls")
-@click.option("--name", help="Only models of this name.")
-@click.option("--soc", help="Only those for this SoC.")
+@click.option("--name", metavar="NAME", help="Only models of this name.")
+@click.option("--soc", metavar="SOC", help="Only those for this SoC.")
 @click.option("--json", "as_json", is_flag=True, help="Manifests, as a JSON list.")
 @click.pass_obj
 def list_artifacts(store: Store, name: str | None, soc: str | None, as_json: bool) -> None:
     """List what is there, the newest first."""
+    soc = resolve_soc(soc).name if soc else None
     found = [m for m in store.manifests() if name in (None, m.name) and soc in (None, m.soc)]
     found.sort(key=lambda manifest: (manifest.name, manifest.soc, manifest.key))
     found.sort(key=lambda manifest: manifest.created, reverse=True)
-    if not found and not store.exists():
-        click.echo(f"note: there is no store at {store.url} yet", err=True)
+    if not found:
+        _tell_why_nothing(store)
     if as_json:
         _print_json([orjson.loads(manifest.to_json()) for manifest in found])
         return
@@ -110,8 +112,8 @@ def remove(store: Store, keys: tuple[str, ...]) -> None:
 
 @command.command(name="import")
 @click.argument("om", type=click.Path(path_type=Path))
-@click.option("--name", help="Name of the model. [default: the file's name without .om]")
-@click.option("--soc", help="The SoC it was compiled for, when the file does not tell.")
+@click.option("--name", metavar="NAME", help="Name of the model. [default: the file's name without .om]")
+@click.option("--soc", metavar="SOC", help="The SoC it was compiled for, when the file does not tell.")
 @click.option(
     "--batched/--not-batched",
     default=None,
@@ -214,6 +216,8 @@ def _copy(source: Store, target: Store, keys: tuple[str, ...], everything: bool)
     if everything == bool(keys):
         raise ConfigError("name the artifacts to copy, or give --all")
     chosen = list(source.manifests()) if everything else [source.find(told) for told in keys]
+    if not chosen:
+        _tell_why_nothing(source)
     copied, left = [], []
     for manifest in chosen:
         try:
@@ -223,6 +227,12 @@ def _copy(source: Store, target: Store, keys: tuple[str, ...], everything: bool)
     total = shown_size(sum(manifest.size_bytes for manifest in copied))
     click.echo(f"{len(copied)} of {len(chosen)} copied to {target.url}, {total}", err=True)
     _tell_left("not copied", left)
+
+
+def _tell_why_nothing(store: Store) -> None:
+    """Say so where not even the store is there, as after a typing error."""
+    if not store.exists():
+        click.echo(f"note: there is no store at {store.url} yet", err=True)
 
 
 def _tell_left(what: str, left: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from ascend_serve.compiling.init_recipe import model_name, propose
     type=click.Path(),
     help="File to write; NAME.yaml in it, where it is a folder or ends with a slash. [default: standard output]",
 )
-@click.option("--name", help="Name of the model. [default: that of its file]")
+@click.option("--name", metavar="NAME", help="Name of the model. [default: that of its file]")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 def command(model: Path, socs: tuple[str, ...], output: str | None, name: str | None, force: bool) -> None:
     """Propose a recipe for MODEL: inputs, gears and targets, with a line on each.

@@ -15,6 +15,7 @@ from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.policy import policy_named
 from ascend_serve.errors import ConfigError
 from ascend_serve.simulating.outcome import Outcome
+from ascend_serve.simulating.replaying import Recording
 from ascend_serve.simulating.traces import Arrival, bursts, poisson, read_trace
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.measured import MeasuredTimes
@@ -129,7 +130,7 @@ def read_load(
     except OSError as error:
         raise ConfigError(f"cannot read {trace}: {error.strerror}: give the path of a trace") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{trace} is no text: {error}") from error
+        raise ConfigError(f"{trace} is no text: give lines of seconds and rows, such as '0.5,2'") from error
     except ConfigError as error:
         raise ConfigError(f"{trace}: {error}") from error
 
@@ -202,7 +203,10 @@ def _read_costs_file(path: Path, bucket: int) -> CostTable:
             f"{error.strerror}"
         ) from error
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(
+            f"{path}: {error}: give the file that replicas keep beside an artifact, or a list of GEAR:MS, such as "
+            "1:1.3,4:2.6"
+        ) from error
     times = {gear: timing for (at, gear), timing in measured.times.items() if at == bucket}
     if not times:
         buckets = sorted({at for at, _ in measured.times})
@@ -216,3 +220,18 @@ def _shown(value: float | None, times: float, places: int, unit: str = "") -> st
 
 def _number(value: float) -> float | None:
     return None if isnan(value) else value
+
+
+def read_journal(file: Path) -> Recording:
+    """A replica's journal.
+
+    Raises:
+        ConfigError: it cannot be read, or is none.
+    """
+    try:
+        with file.open("rb") as lines:
+            return Recording.read(lines)
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}: give the path of a journal") from error
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error

@@ -22,11 +22,14 @@ from ascend_serve.cli.loads import (
     outcome_told,
     policy,
     read_costs,
+    read_journal,
     read_load,
     sizes,
 )
 from ascend_serve.cli.rows import print_rows
 from ascend_serve.simulating.advisor import MOST_DEVICES, Fit, devices_for, fitted, rank_gears
+from ascend_serve.simulating.host import Host, host_of
+from ascend_serve.simulating.replaying import host_runs
 from ascend_serve.simulating.simulation import Settings, simulate
 from ascend_serve.simulating.traces import Arrival, mean_rate_per_ms
 from ascend_serve.spec.gears import Gears
@@ -151,9 +154,13 @@ class _Question:
     "--overhead-ms",
     type=click.FloatRange(min=0),
     metavar="MS",
-    default=0.0,
-    show_default=True,
-    help="What the host adds to each batch.",
+    help="What the host adds to each batch. [default: 0]",
+)
+@click.option(
+    "--host-from",
+    type=click.Path(path_type=Path),
+    metavar="JOURNAL",
+    help="What the host adds to each batch, by rows and with its spread, as a replica's journal tells.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -171,10 +178,11 @@ def command(
     candidates: Gears | None,
     at_most: int,
     slots: int,
-    overhead_ms: float,
+    overhead_ms: float | None,
+    host_from: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Simulate the planner on a load: how many NPUs it needs, what each policy gives, which gears to compile.
+    """Simulate the planner on a load: how many NPUs it needs, what each policy gives, which gears to compile.
 
     The planner and the policies are those that serve; a device is its cost table. Give one load: --rate, --bursts or
     --trace. The gears are judged with the first policy.
@@ -186,11 +194,12 @@ def command(
     many of them a second, `busy` the share of time that the devices compute, and `padding` the share of what they
     compute that is no row. The exit status is 1 when --slo-ms is given and nothing that was tried is good enough; up
     to 256 NPUs are tried.
-    """
+    """  # noqa: D301 - the \b is click's mark for a paragraph that is not wrapped
     _refuse_idle_options(slo_ms, candidates, trace)
     table = read_costs(costs, bucket)
     arrivals = read_load(rate, changing, trace, seconds=seconds, seed=seed)
-    question = _Question(arrivals, Settings(slots=slots, overhead_ms=overhead_ms), devices, slo_ms, good)
+    settings = Settings(slots=slots, host=_host(overhead_ms, host_from))
+    question = _Question(arrivals, settings, devices, slo_ms, good)
     chosen = policies or tuple(map(policy_named, _USUAL_POLICIES))
     told: dict[str, Any] = {
         "load": {
@@ -222,6 +231,14 @@ def command(
             "--slo-ms looks for how many NPUs are enough, --devices tries a number",
             err=True,
         )
+
+
+def _host(overhead_ms: float | None, journal: Path | None) -> Host:
+    if journal is None:
+        return Host(overhead_ms or 0.0)
+    if overhead_ms is not None:
+        raise click.UsageError("--overhead-ms and --host-from both say what the host adds: give one of them")
+    return host_of(host_runs(read_journal(journal)))
 
 
 def _refuse_idle_options(slo_ms: float | None, candidates: Gears | None, trace: Path | None) -> None:

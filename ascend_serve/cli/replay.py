@@ -9,10 +9,9 @@ import click
 
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.journal import Told
-from ascend_serve.cli.loads import OUTCOME_HEADER, outcome_cells, outcome_told, policy
+from ascend_serve.cli.loads import OUTCOME_HEADER, outcome_cells, outcome_told, policy, read_journal
 from ascend_serve.cli.rows import print_rows
-from ascend_serve.errors import ConfigError
-from ascend_serve.simulating.replaying import Recording, recorded, retrace, what_if
+from ascend_serve.simulating.replaying import recorded, retrace, what_if
 
 
 @click.command(name="replay")
@@ -39,7 +38,7 @@ def command(file: Path, policies: tuple[Policy, ...], slo_ms: float | None, as_j
     The recorded decisions are taken again first, by the planner of this program: a departure is told, and the exit
     status is 1 then. Without --slo-ms a request is good that met its own deadline, or had none.
     """
-    recording = _read(file)
+    recording = read_journal(file)
     retraced = retrace(recording)
     chosen = policies or (recording.policy,)
     outcomes = [("recorded", recorded(recording))]
@@ -57,13 +56,3 @@ def command(file: Path, policies: tuple[Policy, ...], slo_ms: float | None, as_j
     if retraced.departure:
         click.echo(f"then the planner of this program departed: {retraced.departure}", err=True)
         raise SystemExit(1)
-
-
-def _read(file: Path) -> Recording:
-    try:
-        with file.open("rb") as lines:
-            return Recording.read(lines)
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}: give the path of a journal") from error
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from error

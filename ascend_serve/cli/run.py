@@ -6,7 +6,6 @@ It runs Ray's own `serve run` on a derived copy of the file: on loopback, with S
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,11 +19,11 @@ import yaml
 
 from ascend_serve import env
 from ascend_serve.cli import _sweeper
+from ascend_serve.cli.ports import LOOPBACK, Ports
 from ascend_serve.cli.watch import Watcher, start_failure
 from ascend_serve.errors import ConfigError
 from ascend_serve.serving.serve_file import check_serve_file, read_serve_file
 
-LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 8000
 
 
@@ -42,7 +41,10 @@ def command(file: Path, port: int | None) -> None:
 
 
 def run_file(path: Path, port: int | None) -> int:
-    """Check, derive, serve until Ctrl-C; 0 after Ctrl-C, 1 if Serve did not start or an application failed.
+    """Check, derive, serve until Ctrl-C.
+
+    Returns:
+        0 after Ctrl-C; 1 if Serve did not start or ended by itself, or an application failed, which is then told.
 
     Raises:
         ConfigError: the file has errors, or its port is taken; nothing was started.
@@ -54,17 +56,19 @@ def run_file(path: Path, port: int | None) -> int:
     for note in findings.notes:
         click.echo(f"note: {note}", err=True)
     derived = loopback_copy(content, port)
-    taken = derived["http_options"]["port"]
-    if not _is_free(taken):
-        raise ConfigError(
-            f"port {taken} is taken: another server listens there; stop it, or choose with --port"
-        )
-    with _scratch_folder() as scratch:
-        copy = scratch / path.name
-        copy.write_text(yaml.safe_dump(derived, sort_keys=False), encoding="utf-8")
-        # Serve reads these when it is imported, here and in every process that inherits them.
-        env.switch_on_fast_path(scratch, _free_port)
-        return _serve(copy, f"http://{LOOPBACK}:{taken}")
+    wanted = derived["http_options"]["port"]
+    with Ports() as ports:
+        if not ports.take(wanted):
+            raise ConfigError(
+                f"port {wanted} is taken by another server, or by another `ascend-serve run`: stop it, or choose one "
+                "with --port"
+            )
+        with _scratch_folder() as scratch:
+            copy = scratch / path.name
+            copy.write_text(yaml.safe_dump(derived, sort_keys=False), encoding="utf-8")
+            # Serve reads these when it is imported, here and in every process that inherits them.
+            env.switch_on_fast_path(scratch, ports.take_near)
+            return _serve(copy, f"http://{LOOPBACK}:{wanted}")
 
 
 def loopback_copy(content: Mapping[str, Any], port: int | None) -> dict[str, Any]:
@@ -82,8 +86,13 @@ def _serve(file: Path, url: str) -> int:
     watcher.start()
     try:
         serve_cli(["run", str(file)], standalone_mode=False)
-    except SystemExit:
-        pass  # serve run ends so after Ctrl-C; the watcher knows whether it was ours
+    except SystemExit as ended:
+        # So ends serve run, without a status, after Ctrl-C (the watcher knows whether it was ours) and after an error.
+        if isinstance(ended.__context__, Exception):
+            error = ended.__context__
+            told = f"{type(error).__name__}: {start_failure(str(error))}"
+            click.echo(f"ascend-serve: Serve ended on an unexpected error: {told}", err=True)
+            return 1
     except RayError as error:
         click.echo(f"ascend-serve: Serve did not start: {start_failure(str(error))}", err=True)
         return 1
@@ -106,22 +115,3 @@ def _scratch_folder() -> Iterator[Path]:
         yield Path(scratch)
     finally:
         sweeper.communicate(b".")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_port(wanted: int) -> int:
-    """The port wanted, or another that is free."""
-    if _is_free(wanted):
-        return wanted
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])

@@ -57,11 +57,23 @@ def _gear(text: str) -> Gear:
     multiple=True,
     help="Run at this gear, such as 8 or 224,224; may be given several times. [default: all]",
 )
-@click.option("--min-cosine", type=float, help="Least cosine similarity. [default: the recipe's, else 0.99]")
-@click.option("--max-abs-error", type=float, help="Largest absolute error. [default: the recipe's]")
-@click.option("--max-rel-error", type=float, help="Largest relative error. [default: the recipe's]")
 @click.option(
-    "--min-top1", type=float, help="Least share of rows with the same top 1. [default: the recipe's]"
+    "--min-cosine",
+    type=float,
+    metavar="COSINE",
+    help="Least cosine similarity. [default: the recipe's, else 0.99]",
+)
+@click.option(
+    "--max-abs-error", type=float, metavar="ERROR", help="Largest absolute error. [default: the recipe's]"
+)
+@click.option(
+    "--max-rel-error", type=float, metavar="ERROR", help="Largest relative error. [default: the recipe's]"
+)
+@click.option(
+    "--min-top1",
+    type=float,
+    metavar="SHARE",
+    help="Least share of rows with the same top 1. [default: the recipe's]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(

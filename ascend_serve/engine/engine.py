@@ -61,8 +61,8 @@ from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.padding import PaddedLength
 from ascend_serve.spec.timing import GearTimes, Stages
 
-FLUSH_S = 0.25
-"""Seconds between two flushes of the recorder."""
+FLUSH_S = 1.0
+"""Seconds between two flushes of the recorder; whoever collects metrics looks less often."""
 
 
 class Engine:
@@ -337,13 +337,13 @@ class Engine:
         return expected_ms
 
     def _parts(self, batch: Batch) -> list[Part]:
-        """Where the rows of a sealed batch come from and go to; makes room for results when a request begins."""
+        """Where the rows of a sealed batch come from and go to."""
         parts = []
         offered_at = batch.sealed_at
         for ticket, start, rows, at in batch.pieces:
             request = self._requests[ticket]
             if start == 0:
-                request.outputs = self._packer.outputs(request.size, batch.bucket)
+                request.outputs = self._packer.room(request.size, batch.bucket, rows)
             if ticket.offered_at < offered_at:
                 offered_at = ticket.offered_at
             parts.append(Part(request.inputs, request.outputs, start, rows, at))

@@ -122,18 +122,20 @@ class ResponseWriter:
 
     def write(self, response: InferResponse, request: InferRequest) -> tuple[bytes, Fields]:
         """What `http_codec.encode_infer` writes, with its errors, and `content-length` among the fields."""
-        arrays = tuple(response.outputs.values())
-        key = (
+        arrays = response.outputs.values()
+        key = [
             response.model_name,
             response.model_version,
             request.outputs,
             request.binary_output_default,
             *response.outputs,
-            *[(array.dtype, array.shape) for array in arrays],
-        )
+        ]
         repeats = response.id is None and not response.parameters
-        known = self._heads.get(key) if repeats else None
-        if known is not None and all(array.flags.c_contiguous for array in arrays):
+        for array in arrays:
+            key += (array.dtype, array.shape)
+            repeats = repeats and array.flags.c_contiguous
+        known = self._heads.get(tuple(key)) if repeats else None
+        if known is not None:
             text, fields = known
             # An array is a buffer, which numpy's types do not say.
             return b"".join((text, *arrays)), fields  # type: ignore[arg-type]
@@ -143,7 +145,7 @@ class ResponseWriter:
             if len(self._heads) >= _MOST_HEADS:
                 self._heads.clear()
             binary_bytes = sum(array.nbytes for array in arrays)
-            self._heads[key] = body[: len(body) - binary_bytes], fields
+            self._heads[tuple(key)] = body[: len(body) - binary_bytes], fields
         return body, fields
 
 

@@ -256,14 +256,16 @@ def describe_faults(error: ValidationError, model: type[BaseModel], where: str) 
     for fault in error.errors():
         # Pydantic names the branches of a union in the location; a user knows only keys and indices.
         location = tuple(part for part in fault["loc"] if not _names_a_type(part))
-        path = ".".join([where, *map(str, location)])
+        path = ".".join(filter(None, [where, *map(str, location)]))
         if fault["type"] == "extra_forbidden":
             faults.append(
                 f"{path}: unknown key{nearest(str(location[-1]), _fields_at(model, location[:-1]))}"
             )
+        elif fault["type"] == "missing":
+            faults.append(f"{path}: this key is missing")
         else:
             message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-            shown = "" if fault["type"] in ("missing", "value_error") else f" (got {fault['input']!r})"
+            shown = "" if fault["type"] == "value_error" else f" (got {fault['input']!r})"
             faults.append(f"{path}: {message}{shown}")
     return "; ".join(dict.fromkeys(faults))
 

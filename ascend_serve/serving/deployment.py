@@ -13,7 +13,7 @@ import dataclasses
 import gc
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,13 +160,14 @@ class AscendModel(GrpcDoors):
     def _ready(self) -> bool:
         return self._lane.heartbeat().fault is None and self._engine.state().fault is None
 
-    async def _submit(
+    def _submit(
         self, tensors: Tensors, *, deadline_s: float | None = None, priority: int | None = None
-    ) -> Tensors:
+    ) -> Coroutine[Any, Any, Tensors]:
+        # No coroutine of its own: every request would enter it twice.
         deadline = None if deadline_s is None else time.monotonic() + deadline_s
         if self._hand is None:
-            return await self._engine.submit(tensors, deadline=deadline, priority=priority)
-        return await through(self._hand, tensors, deadline, priority)
+            return self._engine.submit(tensors, deadline=deadline, priority=priority)
+        return through(self._hand, tensors, deadline, priority)
 
     async def _keep_times(self) -> None:
         while True:

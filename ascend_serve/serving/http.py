@@ -29,10 +29,12 @@ from ascend_serve.protocol import http_codec
 from ascend_serve.protocol.http_codec import Headers
 from ascend_serve.protocol.http_heads import Fields, RequestReader, ResponseWriter, with_length
 from ascend_serve.protocol.limits import Limits
+from ascend_serve.protocol.messages import InferRequest
 from ascend_serve.protocol.show import show
 from ascend_serve.serving.asgi import ASGIApp, Message, Receive, Scope, Send
 from ascend_serve.serving.deadlines import DEADLINE_NAME, deadline_s
 from ascend_serve.serving.leaving import ClientLeft, Leaving
+from ascend_serve.spec.tensors import DataType
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +49,8 @@ def http_app(plane: DataPlane, limits: Limits) -> ASGIApp:
     return _HttpApp(plane, limits)
 
 
-class _Answer(NamedTuple):
-    status: int
-    body: bytes
-    fields: Fields
+_Answer = tuple[int, bytes, Fields]
+"""Status, body and header fields. Plain, since every request makes one."""
 
 
 class _Door(NamedTuple):
@@ -69,42 +69,38 @@ class _HttpError(Exception):
 
 
 class _HttpApp:
+    # Every coroutine in the way of a request is entered when it comes and again when its result is there. So there are
+    # as few of them as read well, and what does not wait is no coroutine.
+
     def __init__(self, plane: DataPlane, limits: Limits) -> None:
         self._plane = plane
         self._limits = limits
         self._reader = RequestReader(limits)
         self._writer = ResponseWriter()
         self._leaving = Leaving()
-        self._doors: dict[str, _Door] = {}
+        self._doors: dict[tuple[str, str], _Door] = {}
+        self._only_as_bytes = [output for output in plane.spec.outputs if output.dtype is DataType.FP16]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._serve(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1003})
-        else:
-            raise NotImplementedError(f"ASGI scope type {scope['type']!r}: only http and lifespan are spoken")
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _serve_other(scope, receive, send)
+            return
         try:
-            answer = await self._answer(scope, receive)
+            status, body, fields = await self._answer(scope, receive)
         except ClientLeft:
             return
         except _HttpError as error:
-            answer = _failure(error, error.status, error.headers)
+            status, body, fields = _failure(error, error.status, error.headers)
         except AscendServeError as error:
             headers: Headers = []
             if isinstance(error, Refusal):
                 headers.append((b"retry-after", str(max(0, math.ceil(error.retry_after_s))).encode()))
-            answer = _failure(error, error.http_status, headers)
+            status, body, fields = _failure(error, error.http_status, headers)
         except Exception as error:
             logger.exception("%s %s failed", scope["method"], show(scope["path"]))
-            answer = _failure(f"internal error: {type(error).__name__}: {error}", 500)
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.fields})
-        body = b"" if scope["method"] == "HEAD" else answer.body
-        await send({"type": "http.response.body", "body": body})
+            status, body, fields = _failure(f"internal error: {type(error).__name__}: {error}", 500)
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
         method = scope["method"]
@@ -113,12 +109,46 @@ class _HttpApp:
         # client that sends all before it reads would not see what was wrong.
         body = b""
         if method not in _WITHOUT_BODY:
-            body = await _read_body(receive, headers.get(b"content-length"), self._limits.max_body_bytes)
+            limit = self._limits.max_body_bytes
+            declared = _declared(headers.get(b"content-length"), limit)
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                body = message.get("body", b"")
+                size = len(body)
+            else:
+                body, size = await _collected(message, receive, declared, limit)
+            if declared is not None and size != declared:
+                raise MalformedRequest(f"content-length is {declared}, but the body has {size} bytes")
+            if size > limit:
+                raise _too_large(declared, limit)
         door = self._door(scope)
-        if door.verb == "infer":
-            if method != "POST":
-                raise _not_allowed(method, "POST")
-            return await self._infer(door, headers, body, receive)
+        if door.verb != "infer":
+            return self._told(door, method)
+        if method != "POST":
+            raise _not_allowed(method, "POST")
+        request = self._request(door, headers, body)
+        sent = headers.get(_DEADLINE_HEADER)
+        deadline = None if sent is None else deadline_s(sent.decode("latin-1"), "header")
+        response = await self._leaving.unless(receive, self._plane.infer(request, deadline_s=deadline))
+        return 200, *self._writer.write(response, request)
+
+    def _request(self, door: _Door, headers: dict[bytes, bytes], body: bytes) -> InferRequest:
+        """What is asked for at the door of inference."""
+        self._plane.check_model(door.model, door.version)
+        encoding = headers.get(b"content-encoding", b"")
+        if encoding and encoding.strip().lower() not in (b"identity", b""):
+            raise _HttpError(
+                415,
+                f"content-encoding {show(encoding.decode('latin-1'))} is not taken: send the body as it is",
+            )
+        header_length = http_codec.parse_header_length(headers.get(http_codec.HEADER_LENGTH))
+        request = self._reader.read(body, header_length, model_name=door.model, model_version=door.version)
+        if self._only_as_bytes:
+            http_codec.check_json_outputs(request, self._only_as_bytes)
+        return request
+
+    def _told(self, door: _Door, method: str) -> _Answer:
+        """What is told of the server and of the model."""
         if method not in _WITHOUT_BODY:
             raise _not_allowed(method, ", ".join(_WITHOUT_BODY))
         plane = self._plane
@@ -137,38 +167,19 @@ class _HttpApp:
             case _:
                 return _json(200, http_codec.encode_metadata(plane.model_metadata(door.model, door.version)))
 
-    async def _infer(
-        self, door: _Door, headers: dict[bytes, bytes], body: bytes, receive: Receive
-    ) -> _Answer:
-        self._plane.check_model(door.model, door.version)
-        encoding = headers.get(b"content-encoding", b"")
-        if encoding and encoding.strip().lower() not in (b"identity", b""):
-            raise _HttpError(
-                415,
-                f"content-encoding {show(encoding.decode('latin-1'))} is not taken: send the body as it is",
-            )
-        header_length = http_codec.parse_header_length(headers.get(http_codec.HEADER_LENGTH))
-        sent = headers.get(_DEADLINE_HEADER)
-        deadline = None if sent is None else deadline_s(sent.decode("latin-1"), "header")
-        request = self._reader.read(body, header_length, model_name=door.model, model_version=door.version)
-        http_codec.check_json_outputs(request, self._plane.spec.outputs)
-        response = await self._leaving.unless(receive, self._plane.infer(request, deadline_s=deadline))
-        return _Answer(200, *self._writer.write(response, request))
-
     def _door(self, scope: Scope) -> _Door:
-        path = _path(scope)
+        path = scope["path"], scope.get("root_path", "")
         door = self._doors.get(path)
         if door is None:
-            door = _parsed(path)
+            door = _parsed(_below(*path))
             if len(self._doors) < _MOST_PATHS:
                 self._doors[path] = door
         return door
 
 
-def _path(scope: Scope) -> str:
+def _below(path: str, root: str) -> str:
     """The path below the application's root, whether or not the server left the root in `path`."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "").rstrip("/")
+    root = root.rstrip("/")
     if root and (path == root or path.startswith(root + "/")):
         return path[len(root) :]
     return path
@@ -210,35 +221,23 @@ def _failure(error: BaseException | str, status: int, headers: Headers | None = 
 
 
 def _json(status: int, body: bytes, headers: Headers | None = None) -> _Answer:
-    return _Answer(status, body, with_length([http_codec.JSON_TYPE, *(headers or [])], body))
+    return status, body, with_length([http_codec.JSON_TYPE, *(headers or [])], body)
 
 
-async def _read_body(receive: Receive, content_length: bytes | None, limit: int) -> bytes:
-    """The whole request body.
+def _declared(content_length: bytes | None, limit: int) -> int | None:
+    """The size that a body is said to have.
 
     A body above `limit` bytes is not kept, but as much again is read and thrown away, so that the client gets
     to read why; beyond that it is refused at once.
     """
-    declared: int | None = None
-    if content_length is not None:
-        if not content_length.isdigit() or len(content_length) > 19:
-            raise MalformedRequest(
-                f"content-length is {show(content_length.decode('latin-1'))}, not a number"
-            )
-        declared = int(content_length)
-        if declared > 2 * limit:
-            raise _too_large(declared, limit)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")
-        size = len(body)
-    else:
-        body, size = await _collected(message, receive, declared, limit)
-    if declared is not None and size != declared:
-        raise MalformedRequest(f"content-length is {declared}, but the body has {size} bytes")
-    if size > limit:
+    if content_length is None:
+        return None
+    if not content_length.isdigit() or len(content_length) > 19:
+        raise MalformedRequest(f"content-length is {show(content_length.decode('latin-1'))}, not a number")
+    declared = int(content_length)
+    if declared > 2 * limit:
         raise _too_large(declared, limit)
-    return body
+    return declared
 
 
 async def _collected(
@@ -266,6 +265,16 @@ async def _collected(
 def _too_large(declared: int | None, limit: int) -> RequestTooLarge:
     found = f"more than {limit}" if declared is None else declared
     return RequestTooLarge(f"the body has {found} bytes; at most {limit} are taken")
+
+
+async def _serve_other(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer what is no HTTP request."""
+    if scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+    elif scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1003})
+    else:
+        raise NotImplementedError(f"ASGI scope type {scope['type']!r}: only http and lifespan are spoken")
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

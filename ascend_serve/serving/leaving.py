@@ -40,6 +40,7 @@ class Leaving:
         self._listening: dict[_Task, asyncio.Future[Message]] = {}
         self._left: set[_Task] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def unless(self, receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, which runs in the caller's own task and is cancelled when the client leaves first.
@@ -51,11 +52,13 @@ class Leaving:
         Raises:
             ClientLeft: the client left.
         """
-        me = asyncio.current_task()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        me = asyncio.current_task(self._loop)
         assert me is not None, "a coroutine runs in a task"
         self._young[me] = receive
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._grow_older)
+            self._timer = self._loop.call_later(PATIENCE_S, self._grow_older)
         try:
             return await work
         except (asyncio.CancelledError, TicketCancelled):

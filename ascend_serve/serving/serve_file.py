@@ -43,13 +43,24 @@ def read_serve_file(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(
+            f"cannot read the Serve file {path}: {error.strerror}: give the path of a YAML file, such as those in "
+            "deployments/"
+        ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: it is not UTF-8 text") from None
+        raise ConfigError(
+            f"cannot read the Serve file {path}: it is not UTF-8 text: give the path of a YAML file, such as those in "
+            "deployments/"
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise ConfigError(f"{path}: not YAML:{line} {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: a Serve file is a mapping with the key 'applications'")
+        held = type(content).__name__
+        raise ConfigError(f"{path}: a Serve file is a mapping with the key 'applications', not a {held}")
     return content
 
 
@@ -65,7 +76,7 @@ def check_serve_file(content: Mapping[str, Any], base: Path) -> Findings:
     try:
         ServeDeploySchema.model_validate(content)
     except ValidationError as error:
-        errors.append(describe_faults(error, ServeDeploySchema, "file"))
+        errors.append(describe_faults(error, ServeDeploySchema, ""))
     applications = content.get("applications")
     for index, application in enumerate(applications if isinstance(applications, list) else []):
         if isinstance(application, dict) and _is_ours(application.get("import_path")):

@@ -7,8 +7,8 @@ they are the same, for a planner is a pure machine. `what_if` takes only the arr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from ascend_serve.batching.journal import (
 from ascend_serve.batching.planner import Planner
 from ascend_serve.batching.ticket import Batch, Ticket
 from ascend_serve.errors import ConfigError, Refusal, RequestError
+from ascend_serve.simulating.host import HostRun, host_of
 from ascend_serve.simulating.outcome import Outcome
 from ascend_serve.simulating.simulation import Settings, simulate
 from ascend_serve.simulating.traces import Arrival
@@ -171,9 +172,9 @@ def recorded(recording: Recording) -> Outcome:
 def what_if(recording: Recording, policy: Policy, *, timeline: bool = False) -> Outcome:
     """What `policy` would have made of the recorded arrivals, by simulation.
 
-    The device takes what it took: the median of the timed runs of each gear, else the last cost table. The host adds
-    the median of what it took beyond that for batches that ran alone. A caller who left leaves at the same moment,
-    unless the answer comes before.
+    The device takes what it took: the median of the timed runs of each gear, else the last cost table. The host takes
+    what it took around batches that ran alone (`host_runs`). The planner reckons with the host as it did at the end,
+    and chooses ahead if it did then. A caller who left leaves at the same moment, unless the answer comes before.
 
     Raises:
         ConfigError: what the planner does not take with this policy.
@@ -187,9 +188,18 @@ def what_if(recording: Recording, policy: Policy, *, timeline: bool = False) -> 
         priority_levels=header.priority_levels,
         deferred=header.deferred,
         early_ms=header.early_s * 1e3,
-        overhead_ms=_overhead_ms(recording, tables),
+        host=host_of(host_runs(recording)),
     )
     return simulate(tables, policy, arrivals_of(recording), settings=settings, timeline=timeline)
+
+
+def host_runs(recording: Recording) -> list[HostRun]:
+    """What the host took around each batch with nothing beside it: all of its time, less what the device takes."""
+    tables = _observed(recording)
+    return [
+        HostRun(batch.rows, (landed.at - batch.at) * 1e3 - _device_ms(tables[batch.bucket], batch, landed))
+        for batch, landed in _runs(recording, alone=True)
+    ]
 
 
 def arrivals_of(recording: Recording) -> list[Arrival]:
@@ -229,6 +239,11 @@ class _SoFar:
                 return f"slot {event.slot} holds another batch"
             if event.bucket >= len(self._gears) or event.gear not in self._gears[event.bucket]:
                 return f"no cost table has gear {event.gear} of bucket {event.bucket}"
+            rows = sum(rows for _, _, rows in event.pieces)
+            if not rows == event.rows <= event.gear:
+                return (
+                    f"it has {event.rows} rows, in pieces of {rows}, and its gear has room for {event.gear}"
+                )
             self._running.add(event.slot)
             return self._strange({ticket for ticket, _, _ in event.pieces})
         elif isinstance(event, Landed | Failed):
@@ -273,9 +288,9 @@ class _Tracer:
             if gone != set(event.tickets):
                 # The others were dropped by a decision that sealed nothing, which has no event of its own.
                 if self._planner.plan(event.at) is not None:
-                    return f"tickets {event.tickets} expired, and a batch is sealed now"
+                    return f"{_shown_tickets(event.tickets)} expired, and a batch is sealed now"
                 gone |= {ticket.number for ticket in self._planner.take_expired(event.at)}
-            return self._compare("expired", sorted(event.tickets), sorted(gone))
+            return self._compare("expired", _shown_tickets(event.tickets), _shown_tickets(gone))
         if isinstance(event, Cancelled):
             self._planner.cancel(self._tickets[event.ticket])
         elif isinstance(event, Landed):
@@ -306,21 +321,34 @@ class _Tracer:
     def _seal(self, event: Sealed) -> str | None:
         batch = self._planner.plan(event.at)
         if batch is None:
-            return self._compare("batch", event, None)
+            return self._compare("batch", _shown(event), "none")
         self._running[batch.slot] = batch
         pieces = tuple((piece.ticket.number, piece.start, piece.rows) for piece in batch.pieces)
         sealed = Sealed(event.at, batch.slot, batch.bucket, batch.gear, batch.rows, pieces)
-        return self._compare("batch", event, sealed)
+        return self._compare("batch", _shown(event), _shown(sealed))
 
-    def _compare(self, what: str, was: object, is_now: object) -> str | None:
+    def _compare(self, what: str, was: str, is_now: str) -> str | None:
         if was != is_now:
             return f"{what} was {was}, and is {is_now} now"
         self.decisions += 1
         return None
 
 
+def _shown(batch: Sealed) -> str:
+    """A batch in words that tell any two apart."""
+    pieces = ", ".join(
+        f"{ticket}" if (start, rows) == (0, 1) else f"{ticket} (rows {start} to {start + rows - 1})"
+        for ticket, start, rows in batch.pieces
+    )
+    return f"gear {batch.gear} of bucket {batch.bucket} in slot {batch.slot} with tickets {pieces}"
+
+
+def _shown_tickets(tickets: Collection[int]) -> str:
+    return f"tickets {', '.join(map(str, sorted(tickets)))}" if tickets else "no ticket"
+
+
 def _observed(recording: Recording) -> tuple[CostTable, ...]:
-    """The last cost tables, with what the timed runs of each gear took."""
+    """The last cost tables, with what the timed runs of each gear took; of the host they tell what they told."""
     timed: defaultdict[tuple[int, int], list[Stages]] = defaultdict(list)
     for batch, landed in _runs(recording):
         if landed.stages is not None:
@@ -337,16 +365,12 @@ def _refined(bucket: int, table: CostTable, timed: Mapping[tuple[int, int], list
         else:
             stages = Stages(table.copy_in_ms[place], table.ms[place], table.copy_out_ms[place])
         measured[gear] = Timing(stages, 0.0, len(runs or ()))
-    return CostTable.of(table.gears, measured)
+    return replace(CostTable.of(table.gears, measured), host_ms=table.host_ms, overlap=table.overlap)
 
 
-def _overhead_ms(recording: Recording, tables: tuple[CostTable, ...]) -> float:
-    """What the host took beyond the device, for batches with nothing beside them: the median, or 0."""
-    beyond = [
-        (landed.at - batch.at) * 1e3 - tables[batch.bucket].total_ms_of(batch.gear)
-        for batch, landed in _runs(recording, alone=True)
-    ]
-    return max(0.0, median(beyond)) if beyond else 0.0
+def _device_ms(table: CostTable, batch: Sealed, landed: Landed) -> float:
+    """What a batch took on the device, if it was timed; else what its gear takes."""
+    return table.total_ms_of(batch.gear) - table.host_ms if landed.stages is None else sum(landed.stages)
 
 
 def _runs(recording: Recording, *, alone: bool = False) -> list[tuple[Sealed, Landed]]:

@@ -1,7 +1,8 @@
-"""The planner in simulated time: what a policy gives on devices whose only cost is their cost table.
+"""The planner in simulated time: what a policy gives on devices that take what their cost tables say.
 
-The planner and the policies are those that serve. Around them, host and event loop cost nothing but `overhead_ms`; a
-device is three engines (copy in, compute, copy out) that each take one batch at a time, in the order of the batches.
+The planner and the policies are those that serve. A device is three engines (copy in, compute, copy out) that each take
+one batch at a time, in the order of the batches. The host around it is `Host`: one thread launches, one waits, and
+both take as long as was measured, with its spread; the event loop's alarms are late as its timers are.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
-from math import inf
+from math import ceil, inf
+from random import Random
 
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
@@ -18,6 +20,7 @@ from ascend_serve.batching.forecast import EARLY_S
 from ascend_serve.batching.planner import Planner
 from ascend_serve.batching.ticket import Batch, Ticket
 from ascend_serve.errors import ConfigError, Refusal, RequestError
+from ascend_serve.simulating.host import NO_HOST, Host
 from ascend_serve.simulating.outcome import Outcome, Ran
 from ascend_serve.simulating.traces import Arrival
 
@@ -36,7 +39,8 @@ class Settings:
         priority_levels: how many levels there are.
         deferred: whether a batch waits for its deadline.
         early_ms: how much earlier than needed a batch is chosen while one runs, for timers that are late.
-        overhead_ms: from the end of a batch on the device until the planner knows of it.
+        host: what the host adds around the devices.
+        seed: of what is drawn from the host's spread.
     """
 
     slots: int = 2
@@ -45,12 +49,21 @@ class Settings:
     priority_levels: int = 1
     deferred: bool = False
     early_ms: float = EARLY_S * 1e3
-    overhead_ms: float = 0.0
+    host: Host = NO_HOST
+    seed: int = 1
 
     def used(self, tables: Sequence[CostTable]) -> tuple[CostTable, ...]:
-        """The cost tables as a planner with these settings goes by them."""
-        overlap = (self.slots if self.in_flight is None else self.in_flight) > 1
-        return tuple(replace(table, host_ms=self.overhead_ms, overlap=overlap) for table in tables)
+        """The cost tables as a planner with these settings goes by them.
+
+        A table that tells the host's part keeps it; another gets what a replica would learn. Stages overlap only where
+        a table allows it: a planner that has no measured times to go by does not choose ahead.
+        """
+        many = (self.slots if self.in_flight is None else self.in_flight) > 1
+        learnt_ms = self.host.learnt_ms
+        return tuple(
+            replace(table, host_ms=table.host_ms or learnt_ms, overlap=table.overlap and many)
+            for table in tables
+        )
 
 
 def simulate(
@@ -178,7 +191,8 @@ class _Device:
         self._number = number
         self._seen = seen
         self._timeline = timeline
-        self._overhead_s = settings.overhead_ms / 1e3
+        self._host = settings.host
+        self._chance = Random(settings.seed + number)  # noqa: S311 - no secret: the same seed, the same run
         self._planner = Planner(
             tables,
             policy,
@@ -196,6 +210,7 @@ class _Device:
             for gear, *stages in zip(table.gears, table.copy_in_ms, table.ms, table.copy_out_ms, strict=True)
         }
         self._free_at = [0.0, 0.0, 0.0]
+        self._launcher_free_at = self._known_at = 0.0
         self._running: list[tuple[float, int, Batch]] = []
         self._leaving: list[tuple[float, int, Ticket]] = []
         self._plan_at = inf
@@ -244,7 +259,7 @@ class _Device:
         for ticket in ended:
             self.rows -= ticket.rows
             seen.answered_rows += ticket.rows
-            seen.latencies_ms.append((now - ticket.offered_at) * 1e3)
+            seen.latencies_ms.append((now - ticket.offered_at) * 1e3 + self._host.door_ms)
             if ticket.deadline is not None and now > ticket.deadline:
                 seen.late += 1
         self._look_ahead()
@@ -261,22 +276,33 @@ class _Device:
             self.rows -= ticket.rows
             self._seen.expired += 1
         wakeup = planner.next_wakeup()
-        self._plan_at = inf if wakeup is None else wakeup
-        if self._plan_at <= now:
+        if wakeup is None:
+            self._plan_at = inf
+        elif wakeup > now:
+            self._plan_at = self._rings_at(now, wakeup)
+        else:
             self._plan_at = now if started or self._asked_at < now else now + _TICK_S
         self._asked_at = now
         self._look_ahead()
 
+    def _rings_at(self, now: float, due: float) -> float:
+        """When an alarm for `due` that is set at `now` rings, if nothing else wakes the event loop before."""
+        timer_s = self._host.timer_ms / 1e3
+        return now + ceil((due - now) / timer_s) * timer_s if timer_s else due
+
     def _start(self, now: float, batch: Batch) -> None:
         seen, free_at = self._seen, self._free_at
+        before_s, after_s = self._host.draw_s(self._chance, batch.rows)
+        self._launcher_free_at = launched_at = max(now, self._launcher_free_at) + before_s
         copy_in_s, compute_s, copy_out_s = self._stages_s[batch.bucket, batch.gear]
-        copy_in_at = max(now, free_at[0])
+        copy_in_at = max(launched_at, free_at[0])
         free_at[0] = copy_in_at + copy_in_s
         compute_at = max(free_at[0], free_at[1])
         free_at[1] = compute_at + compute_s
         copy_out_at = max(free_at[1], free_at[2])
         free_at[2] = done_at = copy_out_at + copy_out_s
-        heappush(self._running, (done_at + self._overhead_s, sum(seen.batches.values()), batch))
+        self._known_at = max(done_at + after_s, self._known_at)
+        heappush(self._running, (self._known_at, sum(seen.batches.values()), batch))
         seen.batches[batch.bucket, batch.gear] += 1
         seen.batch_rows += batch.rows
         seen.compute_ms += compute_s * 1e3

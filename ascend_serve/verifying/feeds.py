@@ -71,7 +71,11 @@ def read_inputs(path: Path, dtypes: Mapping[str, np.dtype[Any]]) -> dict[str, Ar
     except ConfigError:
         raise
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"cannot read {path} as an .npz file: {error}") from error
+        # Of what is no archive numpy says that it might be a pickle, and how to load that.
+        why = error.strerror if isinstance(error, OSError) else "it is no whole archive"
+        raise ConfigError(
+            f"cannot read {path} as an .npz file: {why}: give one that numpy.savez wrote, with an array for each input"
+        ) from error
     for name in found:
         if name not in dtypes:
             raise ConfigError(f"{path}: '{name}' is no input{nearest(name, dtypes)}")

@@ -1,19 +1,12 @@
-"""Claims about engine and lane in one process: `policy_live`, `in_process`, `prediction`."""
+"""Claims about engine and lane in one process: `policy_live`, `in_process`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, NamedTuple, TypeVar
 
-from ascend_serve.batching.costs import CostTable
-from ascend_serve.batching.policy import policy_named
-from ascend_serve.runtime.lane import LaneReport
-from ascend_serve.simulating.outcome import Outcome
-from ascend_serve.simulating.simulation import Settings, simulate
-from ascend_serve.simulating.traces import Arrival
 from benchmarks.arrivals import bursts, poisson
 from benchmarks.claims.effort import Effort, Finding, quiet_note
 from benchmarks.engine_runs import EngineBench, Run, opened
@@ -32,13 +25,6 @@ BURST_MEAN_PER_S, BURST_SWING = 1000, 0.8
 
 BURST_TARGET = 0.73
 """Of the same ratio under bursts, as a study without this code has it; no floor is claimed."""
-
-PREDICTED = ((0.5, "optimal"), (0.5, "pad_up"), (0.8, "optimal"), (0.8, "pad_up"))
-"""Share of the device's limit, and policy."""
-
-_AGREES_WITHIN = 0.1
-_LONE = [0.025 * number for number in range(40)]
-"""When lone rows come, in seconds: each has the device to itself, and the host has gone to sleep before."""
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -66,14 +52,6 @@ class _Both:
 
     optimal: Run
     pad_up: Run
-
-
-@dataclass(frozen=True, slots=True)
-class _Predicted:
-    """One live run, and what was predicted of it."""
-
-    live: Run
-    said: Outcome
 
 
 def policy_live(node: Node, effort: Effort) -> Finding:
@@ -120,42 +98,6 @@ def in_process(node: Node, effort: Effort) -> Finding:
         ],
         _as_rows(kept, lambda one: [_row("optimal", 0, one)]),
     )
-
-
-def prediction(node: Node, effort: Effort) -> Finding:
-    """Mean latency as the simulator says it, and as the engine has it, under the same streams.
-
-    The simulator is given what warm-up measured, and as the host's overhead what a lone row took above it.
-    """
-
-    def run(bench: EngineBench, case: tuple[float, str], number: int) -> _Predicted:
-        share, policy = case
-        due = poisson(share * LIMIT_PER_S, effort.seconds, number)
-        alone = asyncio.run(bench.open_loop(policy, _LONE))
-        live = asyncio.run(bench.open_loop(policy, due))
-        return _Predicted(live, _predicted(bench.report, policy, alone, due))
-
-    kept = _in_turn(node, effort, list(PREDICTED), run)
-    verdicts, rows = [], []
-    for case, mine in kept.items():
-        share, policy = case
-        off = Spread.of([abs(one.said.mean_ms / one.live.mean_ms - 1) for one in mine.rounds])
-        claim = f"prediction off by, mean latency of {policy} at {100 * share:.0f} % of the limit"
-        verdicts.append(at_most(claim, off, _AGREES_WITHIN, None, digits=3, note=quiet_note([mine])))
-        rows += _as_rows(mine, lambda one, case=case: [  # type: ignore[misc]  # the default binds the case
-            {**_row(case[1], case[0] * LIMIT_PER_S, one.live), "predicted_mean_ms": one.said.mean_ms,
-             "predicted_p99_ms": one.said.percentile_ms(0.99)}
-        ])  # fmt: skip
-    return Finding(verdicts, rows)
-
-
-def _predicted(report: LaneReport, policy: str, alone: Run, due: Sequence[float]) -> Outcome:
-    (bucket,) = report.spec.buckets
-    table = CostTable.of(bucket.gears, {gear: report.times[0, gear] for gear in bucket.gears})
-    # A lone row runs at the smallest gear; what it takes beyond the device's stages is the host's.
-    overhead_ms = max(0.0, median(alone.latencies_ms) - table.total_ms_of(min(bucket.gears)))
-    settings = Settings(slots=report.slots, overhead_ms=overhead_ms)
-    return simulate([table], policy_named(policy), [Arrival(at) for at in due], settings=settings)
 
 
 def _in_turn(

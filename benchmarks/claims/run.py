@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmarks.claims.effort import Effort, Finding
-from benchmarks.claims.in_process import in_process, policy_live, prediction
+from benchmarks.claims.in_process import in_process, policy_live
 from benchmarks.claims.of_the_device import pipeline, turnaround
 from benchmarks.claims.over_http import http_share, open_loop
+from benchmarks.claims.prediction import prediction
 from benchmarks.node import ROOT, Node
 from benchmarks.results import write
 

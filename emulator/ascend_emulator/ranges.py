@@ -66,6 +66,11 @@ class Ranges(Generic[T]):
         self._change(changed)
         return found
 
+    @property
+    def state(self) -> object:
+        """Another object after each change, the same one until then."""
+        return self._ranges
+
     def at(self, address: int) -> Range[T] | None:
         """The range that an address lies in, or None."""
         ranges = self._ranges

@@ -5,6 +5,10 @@ One SOCK_SEQPACKET connection per client and card carries everything the client 
 answers with one `REPLY`, that carries the same `sequence`, on that channel: a socket pair of its own for each
 thread that waits, so that a thread finds only its own answers on it.
 
+A command on channel 0 that a stream does in its turn and that takes part in the time model (a copy, a fill, an
+execution, a recording) has `moment_now` in place of `sequence`: on hardware a command is there when the call
+that gives it returns, so how long a message is under way here is nothing that a modelled time may contain.
+
 Addresses on the wire are offsets into device memory; with `PINNED` set, into the client's pinned host memory. With
 `WINDOW` set they are the client's own addresses of device memory that it has mapped somewhere else as well, and with
 `HOST` set the client's own addresses of memory that it has registered.
@@ -12,6 +16,7 @@ Addresses on the wire are offsets into device memory; with `PINNED` set, into th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
@@ -24,6 +29,10 @@ NOWHERE = (1 << 64) - 1
 
 HEADER = Struct("<HHI")
 """op, channel, sequence."""
+
+_MOMENT = 0xFFFF_FFFF
+_LONGEST_WAY_NS = 1_000_000_000
+"""A moment further back is none: the clocks differ, or the card was stopped for long."""
 
 REPLY = Struct("<IiQQ")
 """sequence, code, first value, second value; the error text follows, ended by a zero byte."""
@@ -104,14 +113,14 @@ ONE = Struct("<Q")
 """Body of ops with one number: bytes, an address, a stream, an event or a model."""
 
 TWO = Struct("<QQ")
-"""Body of RECORD and RESET_EVENT (stream, event), DESTROY_STREAM (stream, force), CREATE_STREAM (stream, context),
+"""Body of RESET_EVENT (stream, event), DESTROY_STREAM (stream, force), CREATE_STREAM (stream, context),
 FAILURE_MODE (stream, mode), WAIT_ELSEWHERE (stream, seconds until it gives up or 0), SUBSCRIBE (stream, thread),
 MALLOC (bytes, alignment), REGISTER (address, bytes), RESERVE (address, bytes)
 and UNMAP (address of a window, distance in it)."""
 
 THREE = Struct("<QQQ")
-"""Body of WAIT (stream, event, seconds until it gives up or 0), CALL_BACK (stream, callback, whether it holds the
-stream) and NEXT_REPORT (thread, callback that was done before or 0, whether to wait)."""
+"""Body of CALL_BACK (stream, callback, whether it holds the stream) and
+NEXT_REPORT (thread, callback that was done before or 0, whether to wait)."""
 
 LEVEL = 1 << 63
 """Set in the name of an event that stays reached until it is reset, whoever waits for it and however often."""
@@ -130,6 +139,12 @@ MAP = Struct("<4Q")
 
 COPY_2D = Struct("<8Q")
 """Body of COPY_2D: stream, destination, its pitch, source, its pitch, width, height, way."""
+
+RECORD = Struct("<HHIQQ")
+"""A whole RECORD message: header, stream, event."""
+
+WAIT = Struct("<HHIQQQ")
+"""A whole WAIT message: header, stream, event, seconds until it gives up or 0."""
 
 COPY = Struct("<HHIQQQQQ")
 """A whole COPY message: header, stream, destination, source, bytes, way."""
@@ -160,6 +175,25 @@ MOST_DIMS = 64
 
 UNKNOWN = -1
 """In place of a number of dims: there are none to tell."""
+
+
+def moment_now() -> int:
+    """The sender's `time.monotonic_ns`, which all processes share, as far as the header holds it."""
+    return time.monotonic_ns() & _MOMENT
+
+
+def moment_of(told: int, now_ns: int) -> int:
+    """The moment that a header tells.
+
+    Args:
+        told: what `moment_now` was.
+        now_ns: `time.monotonic_ns` of the reader.
+
+    Returns:
+        It in nanoseconds, never later than `now_ns`; `now_ns` for one that cannot be right.
+    """
+    way_ns = (now_ns - told) & _MOMENT
+    return now_ns - way_ns if way_ns < _LONGEST_WAY_NS else now_ns
 
 
 def buffer_list(count: int) -> Struct:

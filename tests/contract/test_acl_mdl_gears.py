@@ -136,6 +136,46 @@ def test_a_hidden_buffer_of_eight_bytes_a_value_gets_int64(image: Loaded) -> Non
     assert acl.rt.free(address) == 0
 
 
+@pytest.mark.ascend_findings("use-after-free")
+def test_a_gear_set_again_is_written_again_and_checked_again(image: Loaded) -> None:
+    """What is remembered of an earlier call holds as long as nothing changed: the bytes, the buffer, the memory."""
+
+    def held(address: int) -> tuple[int, ...]:
+        back = bytes(8)
+        assert acl.rt.memcpy(acl.util.bytes_to_ptr(back), 8, address, 8, 2) == 0
+        return struct.unpack("<2i", back)
+
+    def set_size(height: int, width: int) -> int:
+        code: int = acl.mdl.set_dynamic_hw_size(image.model, image.inputs, image.hidden, height, width)
+        return code
+
+    buffer = acl.mdl.get_dataset_buffer(image.inputs, image.hidden)
+    first, _ = hidden_memory(image)
+    for size in ((4, 4), (8, 6), (4, 4), (4, 4)):
+        assert set_size(*size) == 0
+        assert held(first) == size
+        assert acl.mdl.get_cur_output_dims(image.desc, 0)[0]["dims"] == [1, 1, size[0] // 2, size[1] // 2]
+    assert acl.rt.memset(first, 8, 0, 8) == 0
+    assert set_size(4, 4) == 0
+    assert held(first) == (4, 4)
+
+    second, ret = acl.rt.malloc(8, 0)
+    assert ret == 0
+    assert acl.rt.memset(first, 8, 0, 8) == 0
+    assert acl.update_data_buffer(buffer, second, 8) == 0
+    assert set_size(4, 4) == 0
+    assert (held(first), held(second)) == ((0, 0), (4, 4))
+    assert acl.update_data_buffer(buffer, second, 7) == 0
+    assert set_size(4, 4) == 145012
+    assert acl.update_data_buffer(buffer, second, 8) == 0
+    assert set_size(4, 4) == 0
+
+    assert acl.rt.free(second) == 0
+    assert set_size(4, 4) == 107000
+    assert acl.update_data_buffer(buffer, first, 8) == 0
+    assert set_size(4, 4) == 0
+
+
 def test_wrong_image_sizes_are_refused_in_this_order(image: Loaded) -> None:
     """facts/pyacl.md §12.3; the order is GE's: zeros, buffer, its length, the model, the gear."""
     model, inputs, hidden = image.model, image.inputs, image.hidden

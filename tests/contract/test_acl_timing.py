@@ -229,6 +229,35 @@ print(json.dumps([by_events, sync, acl.rt.free(block), acl.rt.free_host(host)]))
     assert 20.9 <= spent < 30
 
 
+def test_how_long_a_command_is_under_way_is_in_no_modelled_time(modelled: Runner) -> None:
+    """A command counts from the call that gives it, however late the card's process reads it."""
+    program = """
+import signal
+from ascend_emulator.control import Card
+with Card(0) as card:
+    pid = card.state().pid
+start, end = acl.rt.create_event()[0], acl.rt.create_event()[0]
+host, _ = acl.rt.malloc_host(256)
+os.kill(pid, signal.SIGSTOP)
+given = time.monotonic_ns()
+acl.rt.record_event(start, stream)
+acl.rt.memcpy_async(sources[0], 256, host, 256, 1, stream)
+acl.mdl.execute_async(model, inputs, outputs, stream)
+acl.rt.record_event(end, stream)
+queued = time.monotonic_ns()
+time.sleep(float(os.environ["QUIET_MS"]) / 1000)
+os.kill(pid, signal.SIGCONT)
+assert acl.rt.synchronize_stream(stream) == 0
+stamps = [acl.rt.event_get_timestamp(event)[0] * 1000 - given for event in (start, end)]
+print(json.dumps([*stamps, queued - given, acl.rt.free_host(host)]))
+"""
+    links = {"h2d": {"gb_per_s": 12, "fixed_us": 10_000}}
+    started, ended, queued, freed = modelled(program, models={"gears": {"1": 5, "8": 20}}, **links)
+    assert freed == 0
+    assert -1000 <= started <= queued
+    assert 30e6 - 1000 <= ended < QUIET_MS * 1e6
+
+
 def test_the_three_engines_run_side_by_side(modelled: Runner) -> None:
     program = """
 streams = [acl.rt.create_stream()[0] for _ in range(3)]

@@ -123,6 +123,12 @@ def test_what_cannot_be_copied_is_told_beside_the_results(ray_cluster: None, wor
     assert (workshop.folder / "out/net.om").is_file()
 
 
+def test_values_of_options_are_named_as_in_other_verbs() -> None:
+    shown = CliRunner().invoke(command, ["--help"]).stdout
+    for option in ("--soc SOC ", "--set NAME=VALUE ", "--store URL ", "--atc PROGRAM "):
+        assert option in shown
+
+
 @pytest.mark.parametrize(
     ("address", "says"),
     [("127.0.0.1:1", "where no Ray cluster answers"), ("ray://127.0.0.1:1", "submit this command as a job")],

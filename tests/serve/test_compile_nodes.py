@@ -35,6 +35,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             "XDG_RUNTIME_DIR": str(scratch),
             "ASCEND_EMULATOR_SOC": "Ascend310P1",
             "ASCEND_EMULATOR_TIMING": "modelled",
+            # By default Ray takes a node for lost 15 s after it went.
+            "RAY_health_check_period_ms": "1000",
         },
         capture_output=True,
         text=True,

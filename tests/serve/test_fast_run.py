@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from ascend_serve.batching.journal import Cancelled, Offered, decode_all
+from ascend_serve.cli.ports import Ports
 from tests.serve.tools import (
     ROOT,
     Served,
@@ -30,8 +32,9 @@ from tests.serve.tools import (
 pytestmark = pytest.mark.serve
 
 COMMAND = [str(Path(sys.executable).parent / "ascend-serve"), "run"]
-LONG_MS = 6000.0
-"""Of one row alone; more rows are quick."""
+SLOWER = 100.0
+LONG_MS = 6000.0 / SLOWER
+"""Of one row alone, before the card is slowed down; more rows are quick."""
 
 DRIVER = """
 import sys, numpy as np, ray
@@ -69,7 +72,7 @@ class FastRun(Served):
         file = scratch / "resnet.yaml"
         file.write_text(yaml.safe_dump(told))
         times = scratch / "times.json"
-        times.write_text(json.dumps({"models": {"resnet": {"1": LONG_MS, "4": 5.0, "8": 5.0, "16": 5.0}}}))
+        times.write_text(json.dumps({"models": {"resnet": {"1": LONG_MS, "4": 0.05, "8": 0.05, "16": 0.05}}}))
         port, self.stats, self.metrics, self.fallback = (free_port() for _ in range(4))
         super().__init__(
             [*COMMAND, str(file), "--port", str(port)],
@@ -102,6 +105,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], F
         if not runs or runs[-1].process.poll() is not None:
             runs.append(FastRun(tmp_path_factory.mktemp("f")))
             runs[-1].wait_until_ready()
+            runs[-1].slow_down(SLOWER)
         return runs[-1]
 
     yield run
@@ -203,6 +207,50 @@ def test_a_taken_port_is_named() -> None:
     assert f"port {port} is taken" in ended.stderr
     assert "--port" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_no_two_runs_are_given_one_port() -> None:
+    wanted = free_port()
+    with Ports() as first, Ports() as second:
+        assert first.take_near(wanted) == wanted
+        # Nobody listens there yet.
+        other = second.take_near(wanted)
+        assert other > wanted
+        assert not second.take(wanted)
+        assert not first.take(other)
+    with Ports() as third:
+        assert third.take(wanted)
+
+
+def test_a_port_where_somebody_listens_is_not_taken() -> None:
+    with socket.socket() as holder, Ports() as ports:
+        holder.bind(("127.0.0.1", free_port()))
+        holder.listen()
+        port = holder.getsockname()[1]
+        assert not ports.take(port)
+        assert ports.take_near(port) > port
+
+
+def test_an_error_that_serve_run_did_not_expect_is_named_and_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+    from ray import serve
+
+    from ascend_serve.cli.run import run_file
+
+    client = Mock()
+    client.deploy_apps.side_effect = KeyError("what it did not expect")
+    for owner, name in ((ray, "init"), (serve, "shutdown")):
+        monkeypatch.setattr(owner, name, Mock())
+    monkeypatch.setattr("ray.serve.scripts._private_api.serve_start", Mock(return_value=client))
+    monkeypatch.setattr(sys, "path", sys.path.copy())  # serve run adds to it
+    monkeypatch.setattr("ascend_serve.env.switch_on_fast_path", Mock())  # Ray is imported here already
+
+    assert run_file(ROOT / "deployments/resnet.yaml", free_port()) == 1
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith("ascend-serve: ")]
+    assert told == ["ascend-serve: Serve ended on an unexpected error: KeyError: 'what it did not expect'"]
 
 
 @pytest.mark.last

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from ascend_serve.metrics import CATALOGUE, Kind, Outcome, Recorder
+from ascend_serve.metrics import CATALOGUE, DEVICE_MS, Kind, Outcome, Recorder
 
 pytestmark = pytest.mark.serve
 
@@ -15,7 +15,7 @@ class Instrument:
 
     told: ClassVar[list] = []
 
-    def __init__(self, name, description="", boundaries=None, tag_keys=()):
+    def __init__(self, name, description="", tag_keys=()):
         self.name, self.tag_keys = name, tag_keys
 
     def inc(self, value=1.0, tags=None):
@@ -23,9 +23,6 @@ class Instrument:
         self.keep(value, tags)
 
     def set(self, value, tags=None):
-        self.keep(value, tags)
-
-    def observe(self, value, tags=None):
         self.keep(value, tags)
 
     def keep(self, value, tags):
@@ -46,7 +43,7 @@ def told(monkeypatch):
     from ray.serve import metrics as ray_metrics
 
     monkeypatch.setattr(Instrument, "told", [])
-    for kind in ("Counter", "Gauge", "Histogram"):
+    for kind in ("Counter", "Gauge"):
         monkeypatch.setattr(ray_metrics, kind, Instrument)
     return Instrument.told
 
@@ -54,20 +51,25 @@ def told(monkeypatch):
 def sums(told):
     """What counters add up to."""
     counters = {metric.name for metric in CATALOGUE if metric.kind is Kind.COUNTER}
-    added = Counter()
+    return added(told, counters)
+
+
+def added(told, names):
+    found = Counter()
     for name, labels, value in told:
-        if name in counters:
-            added[name, labels] += value
-    return added
+        if name in names:
+            found[name, labels] += value
+    return found
 
 
 def test_counters_are_written_together_and_lose_nothing(told, recorder):
     for _ in range(3):
         recorder.batch_sealed(8, 5, 1.5)
         recorder.batch_sealed(1, 1, 0.5)
+        recorder.batch_ended(8, 4.0)
         recorder.requests_ended(Outcome.DONE, 6, [2.0, 2.5])
         recorder.request_refused(4)
-    assert sums(told) == {}
+    assert told == []
     recorder.flush(7)
     recorder.batch_sealed(8, 8, 1.0)
     recorder.requests_ended(Outcome.FAILED, 2, [9.0])
@@ -90,20 +92,53 @@ def test_counters_are_written_together_and_lose_nothing(told, recorder):
 
 def test_a_flush_with_nothing_new_writes_the_gauge_alone(told, recorder):
     recorder.batch_sealed(4, 4, 1.0)
+    recorder.requests_ended(Outcome.DONE, 1, [2.0])
+    recorder.batch_ended(4, 2.6)
     recorder.flush(0)
     told.clear()
     recorder.flush(3)
     assert told == [("ascend_serve_queued_rows", (), 3)]
 
 
-def test_times_are_written_one_by_one(told, recorder):
+def test_a_histogram_counts_up_to_each_bound_and_adds_up_exactly(told, recorder):
     recorder.requests_ended(Outcome.DONE, 3, [2.0, 2.5, 8.0])
-    recorder.batch_sealed(4, 3, 1.25)
+    recorder.requests_ended(Outcome.EXPIRED, 1, [20_000.0])
+    recorder.flush(0)
+    recorder.requests_ended(Outcome.DONE, 2, [0.1, 2.0])
+    recorder.flush(0)
+    buckets = added(told, {"ascend_serve_request_ms_bucket_total"})
+    up_to = {
+        "0.25": 1, "0.5": 1, "1": 1, "2": 3, "4": 4, "8": 5, "16": 5, "32": 5, "64": 5, "125": 5,
+        "250": 5, "500": 5, "1000": 5, "2500": 5, "10000": 5, "+Inf": 5,
+    }  # fmt: skip
+    assert {
+        bound: buckets["ascend_serve_request_ms_bucket_total", ("done", bound)] for bound in up_to
+    } == up_to
+    assert buckets["ascend_serve_request_ms_bucket_total", ("expired", "+Inf")] == 1
+    assert added(told, {"ascend_serve_request_ms_sum_total"}) == {
+        ("ascend_serve_request_ms_sum_total", ("done",)): 2.0 + 2.5 + 8.0 + (0.1 + 2.0),
+        ("ascend_serve_request_ms_sum_total", ("expired",)): 20_000.0,
+    }
+
+
+def test_every_bucket_is_there_from_the_first_value_on(told, recorder):
     recorder.batch_ended(4, 2.6)
-    assert told == [
-        ("ascend_serve_request_ms", ("done",), 2.0),
-        ("ascend_serve_request_ms", ("done",), 2.5),
-        ("ascend_serve_request_ms", ("done",), 8.0),
-        ("ascend_serve_queue_wait_ms", (), 1.25),
-        ("ascend_serve_device_ms", ("4",), 2.6),
-    ]
+    recorder.flush(0)
+    name = DEVICE_MS.bucket_counter.name
+    there = {labels: value for told_name, labels, value in told if told_name == name}
+    assert set(there) == {("4", bound) for bound in DEVICE_MS.bounds}
+    empty = there["4", "2"]
+    assert empty > 0
+    assert empty + 1 == 1, "it is lost as soon as something is counted"
+
+
+def test_times_without_a_label_of_their_own_are_counted_too(told, recorder):
+    recorder.batch_sealed(4, 3, 1.25)
+    recorder.batch_sealed(4, 3, 0.0)
+    recorder.flush(0)
+    buckets = added(told, {"ascend_serve_queue_wait_ms_bucket_total"})
+    assert buckets["ascend_serve_queue_wait_ms_bucket_total", ("0.25",)] == 1
+    assert buckets["ascend_serve_queue_wait_ms_bucket_total", ("+Inf",)] == 2
+    assert added(told, {"ascend_serve_queue_wait_ms_sum_total"}) == {
+        ("ascend_serve_queue_wait_ms_sum_total", ()): 1.25
+    }

@@ -139,3 +139,29 @@ def test_a_ready_made_model_is_read(tmp_path: Path) -> None:
     assert any("open shapes" in error for error in findings({f"{APP}.args": args}).errors)
     om.write_bytes(b"no model")
     assert any("net.om: " in error for error in findings({f"{APP}.args": args}).errors)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot read the Serve file .*: No such file or directory: give the path of a YAML file"),
+        (b"\xff\xfe", "it is not UTF-8 text: give the path of a YAML file"),
+        (b"a: b\nc: [", "not YAML: line 2: expected the node content, but found '<stream end>'$"),
+        (b"- 1", "a Serve file is a mapping with the key 'applications', not a list$"),
+    ],
+)
+def test_what_is_no_serve_file_is_told_in_a_line(tmp_path: Path, content: bytes | None, said: str) -> None:
+    from ascend_serve.errors import ConfigError
+    from ascend_serve.serving.serve_file import read_serve_file
+
+    file = tmp_path / "serve.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        read_serve_file(file)
+
+
+def test_a_missing_key_is_named_by_its_path() -> None:
+    from ascend_serve.serving.serve_file import check_serve_file
+
+    assert check_serve_file({}, ROOT).errors == ("applications: this key is missing",)

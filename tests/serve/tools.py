@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 import httpx
 import numpy as np
 import psutil
+import pytest
+from ascend_emulator import control
 
 Array = np.ndarray[Any, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +83,7 @@ class Served:
         variables: of the command's environment, beside those of this run.
     """
 
+    NODE = "served"
     _ending: ClassVar["list[Served]"] = []
 
     def __init__(self, command: list[str], port: int, scratch: Path, **variables: str) -> None:
@@ -90,7 +93,7 @@ class Served:
             "ASCEND_SERVE_STORE": str(scratch / "store"),
             "RAY_AUTH_TOKEN_PATH": str(scratch / "token"),
             "XDG_RUNTIME_DIR": str(scratch),
-            "ASCEND_EMULATOR_NODE": "served",
+            "ASCEND_EMULATOR_NODE": self.NODE,
             **variables,
         }
         (scratch / "token").write_text("0123456789abcdef0123456789abcdef")
@@ -103,6 +106,10 @@ class Served:
 
     def wait_until_ready(self) -> None:
         eventually("the model is ready", self._ready, 240)
+
+    def slow_down(self, factor: float) -> None:
+        """Have its card take so many times as long from now on."""
+        slow_down(self.NODE, self.scratch, factor)
 
     def end(self) -> None:
         """Send Ctrl-C as a terminal does, to the whole group; `wait_for_ends` waits for what that takes."""
@@ -186,12 +193,33 @@ def cards() -> list[int]:
     ]
 
 
-def slow_device(folder: Path, ms: Mapping[str, float]) -> dict[str, Any]:
+def slow_down(node: str, folder: Path, factor: float) -> None:
+    """Have everything on the cards of a node take so many times as long from now on; 1 undoes it.
+
+    A model that is to run for seconds is slowed down when it serves: a replica gets ready by running each gear at
+    least four times.
+
+    Args:
+        node: the emulated node.
+        folder: its `XDG_RUNTIME_DIR`.
+        factor: at least 1.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        running = control.cards(node)
+        assert running, f"no card of {node} runs"
+        for state in running:
+            with control.Card(state.number, node) as card:
+                card.slow(factor)
+
+
+def slow_device(folder: Path, ms: Mapping[str, float], **variables: str) -> dict[str, Any]:
     """Actor options of a replica whose emulated card takes the given milliseconds at each gear.
 
     Args:
         folder: for the table of times.
         ms: by gear.
+        variables: further ones of the replica's environment.
     """
     table = folder / "times.json"
     table.write_text(json.dumps({"models": {"resnet": ms}}))
@@ -199,6 +227,10 @@ def slow_device(folder: Path, ms: Mapping[str, float]) -> dict[str, Any]:
         "num_cpus": 0.25,
         "resources": {"NPU": 1},
         "runtime_env": {
-            "env_vars": {"ASCEND_EMULATOR_TIMING": "modelled", "ASCEND_EMULATOR_TIMES": str(table)}
+            "env_vars": {
+                "ASCEND_EMULATOR_TIMING": "modelled",
+                "ASCEND_EMULATOR_TIMES": str(table),
+                **variables,
+            }
         },
     }

@@ -102,8 +102,20 @@ def test_show_tells_all_in_yaml_and_json(run, filled):
     assert told["location"] == filled.get(KEY).location
     assert told["recipe"] == {"name": "net"}
     assert json.loads(run("show", "ab0", "--json").stdout) == json.loads(filled.get(KEY).manifest.to_json())
-    with pytest.raises(ConfigError, match="no artifact 'zz'"):
+    with pytest.raises(ConfigError, match=r"no artifact 'zz' in .*; known: net@Ascend310P3, net@Ascend910B3"):
         run("show", "zz")
+
+
+def test_where_nothing_is_one_hears_why(run, store, tmp_path):
+    note = f"note: there is no store at {store.url} yet"
+    assert run("push", str(tmp_path / "other"), "--all").stderr.startswith(note)
+    with pytest.raises(ConfigError, match=r"no artifact 'zz' in .*; the store is empty"):
+        run("rm", "zz")
+
+
+def test_ls_refuses_a_soc_that_nothing_could_be_for(run, filled):
+    with pytest.raises(ConfigError, match=r"unknown SoC 'Ascend310p3' \(nearest: .*Ascend310P3"):
+        run("ls", "--soc", "Ascend310p3")
 
 
 def test_rm_removes_what_is_named_and_by_whole_key_what_is_damaged(run, filled):

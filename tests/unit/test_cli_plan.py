@@ -5,7 +5,11 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 
+from ascend_serve.batching.costs import CostTable
+from ascend_serve.batching.journal import Header, Landed, Offered, Sealed, Told, encode
+from ascend_serve.batching.policy import PadUp
 from ascend_serve.cli.plan import command
+from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.measured import MeasuredTimes
 from ascend_serve.spec.timing import Stages, Timing
 
@@ -137,7 +141,9 @@ def test_a_wrong_option_says_what_is_right(arguments, words):
         (["--costs", COSTS, "--rate", "5", "--bursts", "1,2,3"], "give one load"),
         (["--costs", COSTS, "--rate", "-5"], "above 0"),
         (["--costs", COSTS, "--trace", "none.csv"], "cannot read none.csv"),
+        (["--costs", COSTS, "--trace", "noise"], "noise is no text: give lines of seconds and rows"),
         (["--costs", "none.json", "--rate", "5"], "--costs none.json is neither a list of GEAR:MS"),
+        (["--costs", "noise", "--rate", "5"], "give the file that replicas keep beside an artifact"),
         (["--costs", "1:a", "--rate", "5"], "--costs 1:a is neither a list of GEAR:MS"),
         (
             ["--costs", COSTS, "--rate", "1e6", "--seconds", "11"],
@@ -153,5 +159,32 @@ def test_a_wrong_option_says_what_is_right(arguments, words):
 )
 def test_a_question_without_sense_is_refused(tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "noise").write_bytes(b"\xff\xfe")
     result = plan(*arguments)
     assert words in str(result.exception)
+
+
+def test_a_journal_tells_what_the_host_adds(tmp_path):
+    """Batches that ran alone took a millisecond more than the device, so answers come that much later."""
+    journal = tmp_path / "log.jsonl"
+    table = CostTable.of(Gears((1,)), {1: 1.0})
+    events = [Header((table,), Told.of(PadUp()), slots=2, max_queued_rows=64)]
+    for number in range(20):
+        at = 0.1 * number
+        events += [
+            Offered(at, number, 1),
+            Sealed(at, 0, 0, 1, 1, ((number, 0, 1),)),
+            Landed(at + 0.002, 0, Stages(0.0, 1.0, 0.0)),
+        ]
+    journal.write_bytes(b"".join(map(encode, events)))
+    bare = told("--rate", "20", "--policy", "pad_up")["policies"][0]
+    hosted = told("--rate", "20", "--policy", "pad_up", "--host-from", str(journal))["policies"][0]
+    assert hosted["mean_ms"] - bare["mean_ms"] == pytest.approx(1.0, abs=0.25)
+
+
+def test_what_the_host_adds_is_said_once(tmp_path):
+    result = plan(
+        "--costs", COSTS, "--rate", "20", "--overhead-ms", "1", "--host-from", str(tmp_path / "log")
+    )
+    assert result.exit_code == 2
+    assert "give one of them" in result.stderr

@@ -64,10 +64,13 @@ def test_the_table_is_for_people(replay):
 
 
 def test_a_departure_is_told_and_fails(replay):
-    result = replay(events=[*EVENTS[:5], EVENTS[5]._replace(gear=1), EVENTS[6]])
+    result = replay(events=[*EVENTS[:5], Sealed(1.002, 0, 0, 1, 1, ((1, 0, 1),)), EVENTS[6]])
     assert result.exit_code == 1
     assert "came out the same again: 1\n" in result.stdout
-    assert "departed: event 7, at 1.002000 s: batch was" in result.stderr
+    assert (
+        "departed: event 7, at 1.002000 s: batch was gear 1 of bucket 0 in slot 0 with tickets 1, "
+        "and is gear 4 of bucket 0 in slot 0 with tickets 1, 2 now" in result.stderr
+    )
 
 
 def test_a_file_that_is_none_is_told(replay, tmp_path):

@@ -39,3 +39,31 @@ def test_an_error_of_the_system_is_told_with_its_file_first(monkeypatch):
     result = CliRunner().invoke(main, ["inspect"])
     assert result.exit_code == 2
     assert result.stderr == "ascend-serve: /no/such/file: No such file or directory\n"
+
+
+def test_help_keeps_an_examples_line_whole():
+    shown = CliRunner().invoke(main, ["plan", "--help"]).stdout
+    assert "\n  ascend-serve plan --costs 1:1.3,4:2.6,8:4.4,16:8.0 --rate 3000 --slo-ms 20\n" in shown
+
+
+def options(command, path):
+    """Every option below a command, as its verb and it."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            # The unit tests may not import Ray, which these do; tests/serve looks at them.
+            if name not in ("compile", "check", "run"):
+                yield from options(command.get_command(context, name), [*path, name])
+    yield from ((path, option) for option in command.params if isinstance(option, click.Option))
+
+
+def test_every_value_of_an_option_has_a_name_that_says_what_it_is():
+    shown = {
+        (*path, option.opts[0]): option.make_metavar(click.Context(main))
+        for path, option in options(main, [])
+        if not option.is_flag
+    }
+    assert ("artifacts", "gc", "--max-size") in shown
+    assert not {
+        place: name for place, name in shown.items() if name in ("TEXT", "FLOAT", "INTEGER", "FUNCTION")
+    }

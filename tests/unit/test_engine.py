@@ -236,7 +236,7 @@ async def test_a_batch_whose_results_find_no_room_fails_and_frees_its_slot(
         raise MemoryError("outputs of 2 rows")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Packer, "outputs", no_room)
+        patch.setattr(Packer, "room", no_room)
         request = bench.offer(2)
         await turns()
     with pytest.raises(DeviceError, match="MemoryError: outputs of 2 rows"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,8 @@ from ascend_serve.dataplane import DataPlane
 from ascend_serve.errors import AclDeviceFault, DeadlineExpired, Draining, QueueFull, TicketCancelled
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import Array
-from ascend_serve.serving.http import Message, http_app
+from ascend_serve.serving.asgi import Message
+from ascend_serve.serving.http import http_app
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.tensors import DataType, TensorSpec
@@ -546,3 +548,8 @@ async def test_a_websocket_is_closed_and_an_unknown_scope_refused(house: House) 
     assert [message["type"] for message in wire.sent] == ["websocket.close"]
     with pytest.raises(NotImplementedError, match="'carrier-pigeon'"):
         await house.app({"type": "carrier-pigeon"}, wire.receive, wire.send)
+
+
+def test_a_server_takes_it_for_an_app_of_asgi_3() -> None:
+    """Servers such as uvicorn look whether calling it makes a coroutine; else they call it as one of ASGI 2."""
+    assert inspect.iscoroutinefunction(type(House().app).__call__)

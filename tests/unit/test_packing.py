@@ -67,9 +67,9 @@ def test_rows_come_back_to_whom_they_belong(sizes: list[int], order: Any) -> Non
     packer = Packer(SPEC, slots=1)
     firsts = accumulate(sizes, initial=0)
     inputs = [request(rows, first) for rows, first in zip(sizes, firsts, strict=False)]
-    results = [packer.outputs(Size(rows, (0,), ()), 0) for rows in sizes]
+    results: list[Arrays] = []
     batches: list[list[Part]] = [[]]
-    for given_inputs, outputs, rows in zip(inputs, results, sizes, strict=True):
+    for given_inputs, rows in zip(inputs, sizes, strict=True):
         start = 0
         while start < rows:
             at = sum(part.rows for part in batches[-1])
@@ -77,7 +77,9 @@ def test_rows_come_back_to_whom_they_belong(sizes: list[int], order: Any) -> Non
                 batches.append([])
                 continue
             taken = min(rows - start, LARGEST - at)
-            batches[-1].append(Part(given_inputs, outputs, start, taken, at))
+            if start == 0:
+                results.append(packer.room(Size(rows, (0,), ()), 0, taken))
+            batches[-1].append(Part(given_inputs, results[-1], start, taken, at))
             start += taken
     # Batches may come back in any order; what they hold must not depend on it.
     order.shuffle(batches)
@@ -135,7 +137,7 @@ def test_a_model_without_rows_goes_in_and_out_whole() -> None:
     size = packer.measure(inputs)
     assert size == Size(1, (0,), ())
     slot: Arrays = {"a": np.zeros((3, 2), np.float32), "scale": np.zeros((), np.float32)}
-    outputs = packer.outputs(size, 0)
+    outputs = packer.room(size, 0, 1)
     parts = [Part(inputs, outputs, 0, 1, 0)]
     packer.pack(0, 0, 1, parts, slot)
     assert_same(slot, inputs)
@@ -146,11 +148,37 @@ def test_a_model_without_rows_goes_in_and_out_whole() -> None:
 
 def test_results_are_copies_that_outlive_the_slot() -> None:
     packer = Packer(SPEC, slots=1)
-    outputs = packer.outputs(Size(2, (0,), ()), 0)
-    slot = {name: np.zeros((LARGEST, *array.shape[1:]), array.dtype) for name, array in outputs.items()}
-    packer.unpack(0, [Part({}, outputs, 0, 2, 0)], slot)
-    slot["weight"][:] = 9
-    assert not outputs["weight"].any()
+    whole, split = (packer.room(Size(2, (0,), ()), 0, rows) for rows in (2, 1))
+    slot = slot_arrays(filler=0)
+    packer.unpack(0, [Part({}, whole, 0, 2, 0), Part({}, split, 0, 1, 2), Part({}, split, 1, 1, 3)], slot)
+    for array in slot.values():
+        array[...] = 1
+    for outputs in (whole, split):
+        assert outputs.keys() == slot.keys()
+        assert not any(array.any() for array in outputs.values())
+
+
+@pytest.mark.parametrize("dtype", DataType, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("held", [0, 1 << 20])
+def test_rows_of_every_datatype_are_copied_bit_for_bit(
+    dtype: DataType, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ascend_serve.batching.packing._MOST_HELD_BYTES", held)
+    tensors = (TensorSpec("x", dtype, (-1, 3, 2)),)
+    packer = Packer(ModelSpec("m", tensors, tensors, Gears((4,))), slots=1)
+    slot: Arrays = {"x": np.zeros((4, 3, 2), dtype.numpy)}
+    rows = np.arange(24).reshape(4, 3, 2) % 2 == 0
+    given_rows = rows.astype(dtype.numpy)
+    strided: Arrays = {"x": np.stack([given_rows, given_rows], axis=-1)[2:, ..., 0]}
+    plain: Arrays = {"x": given_rows[:2]}
+    plain["x"].flags.writeable = False
+    results = [packer.room(packer.measure(inputs), 0, 2) for inputs in (plain, strided)]
+    parts = [Part(plain, results[0], 0, 2, 0), Part(strided, results[1], 0, 2, 2)]
+    packer.pack(0, 0, 4, parts, slot)
+    np.testing.assert_array_equal(slot["x"], given_rows, strict=True)
+    packer.unpack(0, parts, slot)
+    np.testing.assert_array_equal(np.concatenate([found["x"] for found in results]), given_rows, strict=True)
+    assert all(found["x"].flags.writeable for found in results)
 
 
 def test_rows_are_counted_along_axis_0() -> None:

@@ -154,12 +154,14 @@ def test_rows_are_padded_stacked_and_cut(
             "cross": padded(inputs["cross"], {2: (full_source, -np.inf), 1: (full_target, 2)}),
             "words": padded(inputs["words"], {1: (full_target, 7)}),
         }
-        outputs = packer.outputs(size, bucket)
+        outputs: Arrays = {}
         produced = []
         start = 0
         while start < rows:
             gear = data.draw(st.sampled_from(ENCODER.buckets[bucket].gears.sizes))
             taken = min(rows - start, gear)
+            if start == 0:
+                outputs = packer.room(size, bucket, taken)
             part = Part(inputs, outputs, start, taken, 0)
             packer.pack(0, bucket, gear, [part], slot.inputs_at(bucket))
             for name, array in slot.inputs_at(bucket).items():
@@ -300,7 +302,7 @@ def test_rows_of_one_bucket_may_be_padded_too() -> None:
     parts = []
     for at, length in enumerate((3, 4)):
         inputs = {"x": np.full((1, length), length, np.int8)}
-        parts.append(Part(inputs, packer.outputs(packer.measure(inputs), 0), 0, 1, at))
+        parts.append(Part(inputs, packer.room(packer.measure(inputs), 0, 1), 0, 1, at))
     room = {"x": np.zeros((2, 4), np.int8)}
     packer.pack(0, 0, 2, parts, room)
     assert room["x"].tolist() == [[3, 3, 3, 9], [4, 4, 4, 4]]
@@ -314,7 +316,7 @@ def test_a_model_without_rows_is_padded_along_its_own_axes() -> None:
     inputs: Arrays = {"x": np.ones((5, 3), np.float32)}
     size = packer.measure(inputs)
     assert size == Size(1, (1,), (5,))
-    outputs = packer.outputs(size, 1)
+    outputs = packer.room(size, 1, 1)
     parts = [Part(inputs, outputs, 0, 1, 0)]
     packer.pack(0, 1, 1, parts, slot.inputs_at(1))
     assert slot.inputs_at(1)["x"].tolist() == [[1.0] * 3] * 5 + [[0.5] * 3] * 4

@@ -8,6 +8,7 @@ from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.planner import Batch, Planner
 from ascend_serve.batching.policy import WAIT, FixedWait, PadUp, Policy, StepDown, View, policy_named
 from ascend_serve.errors import DeadlineUnmet
+from ascend_serve.simulating.host import Host
 from ascend_serve.simulating.simulation import Settings, simulate
 from ascend_serve.simulating.traces import poisson
 from ascend_serve.spec.gears import Gears
@@ -219,7 +220,7 @@ def test_overlap_makes_no_answers_slower(rate: int, copy: float, host_ms: float,
     arrivals = poisson(rate, 0.5, seed=1)
 
     def mean_ms(in_flight: int) -> float:
-        told = Settings(slots=in_flight, overhead_ms=host_ms)
+        told = Settings(slots=in_flight, host=Host(host_ms))
         return simulate([costs(copy=copy)], policy_named(policy), arrivals, settings=told).mean_ms
 
     assert mean_ms(3) <= 1.1 * mean_ms(1)

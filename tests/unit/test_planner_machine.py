@@ -345,11 +345,15 @@ class EveryOrder(RuleBasedStateMachine):
         self.large_at_last_seal = large
 
     def forced(self, before: list[Seen]) -> bool:
-        """Whether an idle device may have had to start shapes out of turn, before their deadline passes."""
-        if self.running or len(self.compiled) == 1:
+        """Whether shapes may have had to start out of turn, before their deadline passes.
+
+        Deferral looks at deadlines alone, for an idle device and for one whose next batch is chosen ahead: who is not
+        forced to start yet is held up by nobody.
+        """
+        if len(self.compiled) == 1:
             return False
         if isinstance(self.policy, FixedWait | Patient):
-            return any(seen.deadline is not None for seen in before)
+            return not self.running and any(seen.deadline is not None for seen in before)
         return self.deferred and all(seen.deadline is not None for seen in before)
 
     def excused(self, before: list[Seen]) -> bool:

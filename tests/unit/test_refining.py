@@ -194,12 +194,37 @@ def test_the_part_of_the_host_is_what_goes_beyond_the_stages() -> None:
 def test_hiccups_of_the_host_count_for_nothing() -> None:
     costs = book()
     for run in range(2 * HOST_RUNS):
-        costs.update_host(0, 8, 4.65 + (0.5 if run % 6 else 50.0), None)
+        costs.update_host(0, 8, 4.65 + (0.5 if run % 12 else 50.0), None)
     [table] = costs.tables()
     assert table.host_ms == pytest.approx(0.5)
     for _ in range(2 * HOST_RUNS):
         costs.update_host(0, 8, 4.65 + 0.55, None)
     assert not costs.drifted, "50 us are not worth another look"
+
+
+def test_a_host_that_swings_is_reckoned_with_what_is_enough_for_nine_of_ten() -> None:
+    costs = book()
+    for run in range(2 * HOST_RUNS):
+        costs.update_host(0, 8, 4.65 + 0.5 + 0.05 * (run % 11), None)
+    assert costs.tables()[0].host_ms == pytest.approx(0.95, abs=0.051)
+
+
+def test_hiccups_of_any_length_and_number_double_the_host_at_the_most() -> None:
+    costs = book()
+    for run in range(2 * HOST_RUNS):
+        costs.update_host(0, 8, 4.65 + (0.5 if run % 3 else 50.0), None)
+    assert costs.tables()[0].host_ms == pytest.approx(1.0)
+
+
+def test_the_host_is_known_after_a_few_batches_and_then_better() -> None:
+    costs = book()
+    told = []
+    for run in range(HOST_RUNS):
+        costs.update_host(0, 8, 4.65 + (0.9 if run < 2 else 0.6), None)
+        told.append(costs.tables()[0].host_ms)
+    assert told[:3] == [0.0] * 3
+    assert told[3] == pytest.approx(0.9)
+    assert told[-1] == pytest.approx(0.6)
 
 
 def test_a_run_that_was_quicker_than_the_table_took_the_host_no_time() -> None:

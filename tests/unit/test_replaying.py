@@ -27,7 +27,14 @@ from ascend_serve.batching.optimal import Optimal
 from ascend_serve.batching.planner import Planner
 from ascend_serve.batching.policy import Fixed, PadUp, policy_named
 from ascend_serve.errors import ConfigError, Refusal, RequestError
-from ascend_serve.simulating.replaying import Recording, arrivals_of, recorded, retrace, what_if
+from ascend_serve.simulating.replaying import (
+    Recording,
+    arrivals_of,
+    host_runs,
+    recorded,
+    retrace,
+    what_if,
+)
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.timing import Stages
 
@@ -182,7 +189,10 @@ def test_a_changed_decision_is_told():
 def test_another_policy_in_the_header_departs():
     recording = served().recording
     changed = replace(recording, header=recording.header._replace(policy=Told.of(Fixed())))
-    assert "gear=16" in retrace(changed).departure
+    assert retrace(changed).departure == (
+        "event 3, at 5.000000 s: batch was gear 1 of bucket 0 in slot 0 with tickets 0, "
+        "and is gear 16 of bucket 0 in slot 0 with tickets 0 now"
+    )
 
 
 def test_a_refusal_that_is_none_departs():
@@ -248,6 +258,36 @@ def test_timed_runs_count_more_than_the_cost_table():
     assert simulated.compute_ms == pytest.approx(2.0)
 
 
+def test_what_a_row_cost_the_host_is_simulated_too():
+    recorder = Recorder(PadUp(), slots=1)
+    for rows in (1, 4, 8, 16) * 3:
+        recorder.now += 0.1
+        recorder.offer(rows)
+        recorder.pump()
+        ms = TABLES[0].ms_of(rows)
+        recorder.now += (ms + 0.5 + 0.1 * rows) / 1e3
+        recorder.land(Stages(0.0, ms, 0.0))
+    assert host_runs(recorder.recording) == [
+        (rows, pytest.approx(0.5 + 0.1 * rows)) for rows in (1, 4, 8, 16) * 3
+    ]
+    simulated = what_if(recorder.recording, Fixed())
+    assert simulated.latencies_ms == pytest.approx([8.0 + 0.5 + 0.1 * rows for rows in (1, 4, 8, 16) * 3])
+
+
+@pytest.mark.parametrize(("overlap", "sealed_ms"), [(True, 7.8), (False, 8.0)])
+def test_a_planner_that_did_not_choose_ahead_does_not_in_simulation(overlap, sealed_ms):
+    recorder = Recorder(PadUp())
+    recorder.header = recorder.header._replace(
+        tables=tuple(replace(table, host_ms=0.5, overlap=overlap) for table in TABLES)
+    )
+    recorder.offer(16)
+    recorder.now += 0.0078
+    recorder.offer(1)
+    full, then = what_if(recorder.recording, PadUp(), timeline=True).timeline
+    assert (full.gear, full.sealed_at) == (16, 0.0)
+    assert then.sealed_at * 1e3 == pytest.approx(sealed_ms)
+
+
 def test_refused_requests_come_again_and_callers_leave_again():
     recorder = Recorder(PadUp(), slots=1, max_queued_rows=4)
     recorder.offer(4)
@@ -291,6 +331,11 @@ def test_what_is_no_whole_journal_is_refused(lines, words):
         (Sealed(9.0, 1, 0, 2, 1, ((0, 0, 1),)), "sealed: no cost table has gear 2 of bucket 0"),
         (Sealed(9.0, 1, 2, 4, 1, ((0, 0, 1),)), "sealed: no cost table has gear 4 of bucket 2"),
         (Sealed(9.0, 1, 0, 4, 1, ((5, 0, 1),)), "sealed: ticket 5 was never offered"),
+        (
+            Sealed(9.0, 1, 0, 4, 6, ((0, 0, 6),)),
+            "sealed: it has 6 rows, in pieces of 6, and its gear has room for 4",
+        ),
+        (Sealed(9.0, 1, 0, 4, 2, ((0, 0, 1),)), "sealed: it has 2 rows, in pieces of 1"),
         (Offered(9.0, 1, 1, (0, 2)), "offered: there are 2 buckets"),
         (Refused(9.0, 1, (2,), None, None, "QueueFull"), "refused: there are 2 buckets"),
         (Retuned(9.0, TABLES[:1], Told.of(PadUp())), "retuned: its cost tables are of other gears"),

@@ -11,6 +11,7 @@ from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.optimal import Optimal
 from ascend_serve.batching.policy import Fixed, PadUp, policy_named
 from ascend_serve.errors import ConfigError
+from ascend_serve.simulating.host import Host
 from ascend_serve.simulating.outcome import Outcome
 from ascend_serve.simulating.simulation import Settings, simulate, simulate_clients
 from ascend_serve.simulating.traces import Arrival, bursts, poisson
@@ -139,7 +140,7 @@ def test_a_weighted_tail_lowers_the_tail_where_the_mean_has_left_room():
 
 
 def test_a_row_alone_takes_all_stages_and_the_host():
-    seen = simulate([staged(1, 1.0, 2.0, 0.5)], PadUp(), [Arrival(0.5)], settings=Settings(overhead_ms=0.25))
+    seen = simulate([staged(1, 1.0, 2.0, 0.5)], PadUp(), [Arrival(0.5)], settings=Settings(host=Host(0.25)))
     assert seen.latencies_ms == pytest.approx([3.75])
     assert seen.seconds == pytest.approx(0.50375)
     assert seen.compute_ms == pytest.approx(2.0)

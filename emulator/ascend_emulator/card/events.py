@@ -59,16 +59,20 @@ class Gate:
 class Record(Gate, Item):
     """One recording of an event: open when the stream gets here.
 
+    Args:
+        stream: the stream it is recorded on.
+        arrival_ns: when the command was given.
+
     Attributes:
         stream: the stream it was recorded on.
     """
 
     __slots__ = ("_arrival_ns", "stream")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, arrival_ns: int) -> None:
         super().__init__()
         self.stream = stream
-        self._arrival_ns = time.monotonic_ns()
+        self._arrival_ns = arrival_ns
 
     def run(self, stream: Stream) -> None:
         """Open it."""
@@ -224,14 +228,18 @@ class Event:
             self._ids.give_back(self._identity)
             self._identity = None
 
-    def record(self, stream: Stream) -> None:
+    def record(self, stream: Stream, arrival_ns: int) -> None:
         """Record it on a stream.
+
+        Args:
+            stream: the stream.
+            arrival_ns: when the command was given.
 
         Raises:
             Failure: 207007, no hardware event is left.
         """
         self.identity()
-        self.latest = Record(stream)
+        self.latest = Record(stream, arrival_ns)
         stream.add(self.latest)
 
     def reset(self, stream: Stream) -> None:
@@ -278,9 +286,9 @@ class LevelEvent(Event):
         super().__init__(ids)
         self._level = Gate()
 
-    def record(self, stream: Stream) -> None:
+    def record(self, stream: Stream, arrival_ns: int) -> None:
         """Record it on a stream, which sets it."""
-        super().record(stream)
+        super().record(stream, arrival_ns)
         record = self.latest
         if record is not None:
             record.then(lambda: self._raise(record))

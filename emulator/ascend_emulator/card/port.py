@@ -23,6 +23,7 @@ from ascend_emulator.card.desks.memory import MemoryDesk
 from ascend_emulator.card.desks.models import ModelDesk
 from ascend_emulator.card.desks.sharing import SharingDesk
 from ascend_emulator.card.desks.streams import StreamDesk
+from ascend_emulator.card.engines import can_end_tasks, end_what_is_due
 from ascend_emulator.card.journal import Journal
 from ascend_emulator.card.streams import Group, Stream
 from ascend_emulator.codes import RT_PARAM_INVALID, Failure
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from ascend_emulator.card.desks.desk import Desk, FdHandler, Handler
     from ascend_emulator.card.machine import Machine
 
-_MAX_FDS = 4
 _SPIN_NS = 50_000
+_FD = Struct("i")
+_FD_ROOM = socket.CMSG_LEN(_FD.size)  # of one, whatever a client sends
 _PEER = Struct("iII")  # struct ucred
 
 
@@ -83,11 +85,11 @@ class Port:
             JournalDesk(self, machine),
             ControlDesk(self, machine),
         )
-        self._handlers: dict[Op, Handler] = {
+        self._handlers: dict[int, Handler] = {
             Op.CLOSE_CHANNEL: self._close_channel,
             Op.GIVE_UP: self._acknowledge,
         }
-        self._fd_handlers: dict[Op, FdHandler] = {Op.HELLO: self._hello, Op.OPEN_CHANNEL: self._open_channel}
+        self._fd_handlers: dict[int, FdHandler] = {Op.HELLO: self._hello, Op.OPEN_CHANNEL: self._open_channel}
         for desk in self._desks:
             self._handlers.update(desk.handlers)
             self._fd_handlers.update(desk.fd_handlers)
@@ -95,26 +97,31 @@ class Port:
     def serve(self) -> None:
         """Read and do messages until the client is gone."""
         try:
+            can_end_tasks()
             waiting = select.poll()
             waiting.register(self._link, select.POLLIN)
+            spins = self._machine.timing is None
+            room = bytearray(wire.MAX_MESSAGE)
             while True:
-                if self._machine.timing is None:
+                if spins:
                     _spin(waiting)
-                message, fds, _, _ = socket.recv_fds(self._link, wire.MAX_MESSAGE, _MAX_FDS)
-                if not message:
+                size, ancillary, _, _ = self._link.recvmsg_into([room], _FD_ROOM)
+                if not size:
                     break
+                message = bytes(memoryview(room)[:size])
                 number, channel, sequence = wire.HEADER.unpack_from(message)
-                op = Op(number)
                 if channel:
                     with self._lock:
                         self._asked[channel] = sequence
                 try:
-                    if fds:
-                        self._fd_handlers[op](channel, sequence, message, fds[0])
+                    if ancillary:
+                        (fd,) = _FD.unpack(ancillary[0][2])
+                        self._fd_handlers[number](channel, sequence, message, fd)
                     else:
-                        self._handlers[op](channel, sequence, message)
+                        self._handlers[number](channel, sequence, message)
                 except Failure as failure:
                     self.reply(channel, sequence, failure)
+                end_what_is_due()
         except ConnectionResetError:
             pass  # killed with messages unread: as gone as any other
         finally:
@@ -125,6 +132,7 @@ class Port:
                 self.closed = True
                 if not self.in_flight:
                     self._release()
+            end_what_is_due()
 
     def cut(self) -> None:
         """End the connection from this side: to the client the card is gone. Under the card's lock."""

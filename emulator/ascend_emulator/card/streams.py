@@ -1,10 +1,10 @@
 """Streams: what runs when.
 
 A stream is a queue in order; engines (copy-in, copy-out, local copies, compute) run side by side, each one
-task at a time. All state here changes under one lock; only an engine's work itself runs outside it. Time
-flows with the tasks: a stream's clock is the moment its last task ended, and in `modelled` timing a task
-starts at the latest of its arrival, its stream's clock and its engine's clock. So the jitter of waking up
-does not add up along a chain of tasks.
+task at a time. All state here changes under one lock; only an engine's work itself, unless it is small, runs
+outside it. Time flows with the tasks: a stream's clock is the moment its last task ended, and in `modelled` timing
+a task starts at the latest of the call that gave it, its stream's clock and its engine's clock. So the jitter of
+waking up does not add up along a chain of tasks.
 """
 
 from __future__ import annotations
@@ -80,10 +80,9 @@ class Task(Item):
         engine: who does it.
         work: does it, without the lock; a `Failure` it raises sticks to the stream.
         duration_ns: modelled duration, asked when the task starts; None in functional timing.
-        small: whether handing it to the engine's thread would take longer than doing it; never in modelled
-            timing.
         label: what it is, for the journal.
-        arrival_ns: when the card got the command.
+        arrival_ns: when the command was given.
+        small: whether handing it to the engine's thread would take longer than doing it.
     """
 
     __slots__ = ("arrival_ns", "duration_ns", "engine", "label", "small", "work")
@@ -94,15 +93,16 @@ class Task(Item):
         work: Callable[[], None],
         duration_ns: Callable[[], int] | None,
         label: Label,
+        arrival_ns: int,
         *,
         small: bool = False,
     ) -> None:
-        self.small = small and duration_ns is None
+        self.small = small
         self.engine = engine
         self.work = work
         self.duration_ns = duration_ns
         self.label = label
-        self.arrival_ns = time.monotonic_ns()
+        self.arrival_ns = arrival_ns
 
     def run(self, stream: Stream) -> None:
         """Do it at once if it is small, else hand it to the engine."""
@@ -192,7 +192,7 @@ class Stream:
 
     def start(self, task: Task) -> None:
         """Do a task, or hand it to its engine."""
-        if not (task.small and task.engine.idle):
+        if task.duration_ns is not None or not (task.small and task.engine.idle):
             self._occupy()
             task.engine.submit(self, task)
             return

@@ -191,6 +191,13 @@ _CONVERTERS: dict[str, Callable[[Any], object]] = {
 }
 
 
+_UNCHANGED: dict[str, tuple[int, int]] = {
+    "k": (0, (1 << 64) - 1),
+    "I": (0, (1 << 32) - 1),
+    "i": (-(1 << 31), (1 << 31) - 1),
+}
+"""Letter -> least and greatest int that its converter gives back as it is."""
+
 Arguments = tuple[Any, ...]
 
 
@@ -229,6 +236,8 @@ class Function:
         self.path = f"{self.__module__}.{self.__name__}"
         self._converters = tuple(_CONVERTERS[letter] for letter in required + optional)
         self._fewest = len(required)
+        ranges = [_UNCHANGED.get(letter) for letter in required + optional]
+        self._ranges = tuple([each for each in ranges if each]) if all(ranges) else None
         self._body = body
         self._failed = failed
         self._shape = failed(1)
@@ -240,16 +249,15 @@ class Function:
         """Check and convert the arguments and make the call, past the watchers if there are any."""
         if keywords:
             raise TypeError(f"{self.path}() takes no keyword arguments")
-        converters = self._converters
-        if converters:
-            if not self._fewest <= len(args) <= len(converters):
-                raise TypeError(f"{self.path} args parse failed")
-            try:
-                args = tuple([convert(value) for convert, value in zip(converters, args)])  # noqa: B905 - hot
-            except (TypeError, AttributeError, OverflowError):
-                raise TypeError(f"{self.path} args parse failed") from None
+        # What a program gives nearly always: as many plain ints as there are letters, all of them in range.
+        ranges = self._ranges
+        if ranges is None or len(args) != len(ranges):
+            args = self._converted(args)
         else:
-            args = ()
+            for value, (least, greatest) in zip(args, ranges):  # noqa: B905 - hot
+                if type(value) is not int or not least <= value <= greatest:
+                    args = self._converted(args)
+                    break
         if watchers and not self._finalizing():
             return self._watched(args)
         try:
@@ -276,6 +284,17 @@ class Function:
 
     def __reduce__(self) -> str:
         return self.__name__  # pickled by name, as a builtin is
+
+    def _converted(self, args: Arguments) -> Arguments:
+        converters = self._converters
+        if not converters:
+            return ()
+        if not self._fewest <= len(args) <= len(converters):
+            raise TypeError(f"{self.path} args parse failed")
+        try:
+            return tuple(convert(value) for convert, value in zip(converters, args, strict=False))
+        except (TypeError, AttributeError, OverflowError):
+            raise TypeError(f"{self.path} args parse failed") from None
 
     def _watched(self, arguments: Arguments) -> Any:
         proceed: Callable[[Arguments], Any] = self.run

@@ -17,10 +17,12 @@ from ascend_emulator.codes import (
     RT_PARAM_INVALID,
     Failure,
 )
-from ascend_emulator.wire import HEADER, ONE, Op, Way
+from ascend_emulator.wire import HEADER, ONE, Op, Way, moment_now
 
 H2H, H2D, D2H, D2D, DEFAULT, H2BUF2D = range(6)
 
+_COPY = int(Op.COPY)
+_PINNED = wire.PINNED
 _KINDS = range(6)
 _KINDS_2D = (H2D, D2H, D2D, DEFAULT)
 _MOST_ROWS = 5 << 20
@@ -81,7 +83,7 @@ def copy_async(target: int, room: int, source: int, size: int, kind: int, stream
     queue = stream_of(stream)
     link = queue.context.device.link
     to, start = link.address_on_wire(target), link.address_on_wire(source)
-    if wire.NOWHERE in (to, start) or kind == H2BUF2D:
+    if to == wire.NOWHERE or start == wire.NOWHERE or kind == H2BUF2D:
         if _must_wait(target, source, kind):
             if target != source:
                 _drain(queue)
@@ -89,12 +91,12 @@ def copy_async(target: int, room: int, source: int, size: int, kind: int, stream
             return
         way = Way.LOCAL
     else:
-        to_host, from_host = to >= wire.PINNED, start >= wire.PINNED
+        to_host, from_host = to >= _PINNED, start >= _PINNED
         if to_host and from_host:
             raise _host_to_host()
         way = Way.H2D if from_host else Way.D2H if to_host else Way.LOCAL
     if target != source:
-        link.post(wire.COPY.pack(Op.COPY, 0, 0, queue.number, to, start, size, way))
+        link.post(wire.COPY.pack(_COPY, 0, moment_now(), queue.number, to, start, size, way))
 
 
 def copy_2d(
@@ -159,7 +161,7 @@ def copy_2d_async(
         return
     way = {H2D: Way.H2D, D2H: Way.D2H, D2D: Way.LOCAL}[real_kind]
     fields = (queue.number, to, target_pitch, start, source_pitch, width, height, way)
-    link.post(HEADER.pack(Op.COPY_2D, 0, 0) + wire.COPY_2D.pack(*fields))
+    link.post(HEADER.pack(Op.COPY_2D, 0, moment_now()) + wire.COPY_2D.pack(*fields))
 
 
 def fill(target: int, room: int, value: int, size: int) -> None:
@@ -190,7 +192,7 @@ def fill_async(target: int, room: int, value: int, size: int, stream: int) -> No
         queue = stream_of(stream)
         link = queue.context.device.link
         message = wire.FILL.pack(
-            Op.FILL, 0, 0, queue.number, link.address_on_wire(target), value & 0xFF, size
+            Op.FILL, 0, moment_now(), queue.number, link.address_on_wire(target), value & 0xFF, size
         )
         link.post(message)
 
@@ -272,7 +274,8 @@ def _check_copy(target: int, room: int, source: int, size: int, kind: int) -> No
         raise Failure(INVALID_PARAM, "EH0002: source and destination of a copy must not be null.")
     if kind not in _KINDS:
         raise Failure(INVALID_PARAM, f"EH0001: copy kind {kind} is invalid, the valid range is [0, 5].")
-    _check_room(room, size)
+    if size > room:
+        raise _no_room(room, size)
 
 
 def _check_2d(
@@ -296,7 +299,11 @@ def _check_2d(
 
 def _check_room(room: int, size: int) -> None:
     if size > room:
-        raise Failure(RT_PARAM_INVALID, f"EE1001: {size} bytes do not fit into the destination's {room}.")
+        raise _no_room(room, size)
+
+
+def _no_room(room: int, size: int) -> Failure:
+    return Failure(RT_PARAM_INVALID, f"EE1001: {size} bytes do not fit into the destination's {room}.")
 
 
 def _check_alive(context: Context) -> None:

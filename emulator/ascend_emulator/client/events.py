@@ -16,12 +16,14 @@ from ascend_emulator.codes import (
     RT_PARAM_INVALID,
     Failure,
 )
-from ascend_emulator.wire import HEADER, LEVEL, ONE, THREE, TWO, Op
+from ascend_emulator.wire import HEADER, LEVEL, ONE, RECORD, TWO, WAIT, Op, moment_now
 
 SYNC, STREAM_PROGRESS, DDSYNC, TIME_LINE = 0x1, 0x2, 0x4, 0x8
 _DEVICE_USE_ONLY, _EXTERNAL, _IPC = 0x10, 0x20, 0x40
 _ORDINARY = STREAM_PROGRESS | DDSYNC | TIME_LINE
 _WAITABLE = SYNC | DDSYNC
+
+_RECORD, _WAIT = int(Op.RECORD), int(Op.WAIT)
 
 _NONE, _PENDING, _REACHED = range(3)
 """What the card says of an event's latest recording."""
@@ -115,7 +117,7 @@ def record_event(handle: int, stream: int) -> None:
     """
     event = handles.get(handle, Event)
     queue = _queue_beside(event, stream_of(stream))
-    event.context.device.link.post(HEADER.pack(Op.RECORD, 0, 0) + TWO.pack(queue.number, event.name))
+    event.context.device.link.post(RECORD.pack(_RECORD, 0, moment_now(), queue.number, event.name))
     event.recorded = True
 
 
@@ -139,8 +141,8 @@ def wait_event(stream: int, handle: int) -> None:
             RT_PARAM_INVALID, "EE1018: the event has not been recorded; record it on a stream first."
         )
     if queue.context.device is event.context.device:
-        body = THREE.pack(queue.number, event.name, timeouts.wait_s)
-        event.context.device.link.post(HEADER.pack(Op.WAIT, 0, 0) + body)
+        message = WAIT.pack(_WAIT, 0, 0, queue.number, event.name, timeouts.wait_s)
+        event.context.device.link.post(message)
     else:
         _wait_elsewhere(queue, event)
 

@@ -17,8 +17,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 from ascend_emulator import libc, wire
 from ascend_emulator.arena import Arena
@@ -28,6 +28,8 @@ from ascend_emulator.ranges import Ranges
 from ascend_emulator.settings import Settings
 from ascend_emulator.wire import Op, Way
 
+_send = libc.send_keeping_gil
+_NO_SIGNAL = int(socket.MSG_NOSIGNAL)
 _LONGEST_ANSWER = wire.REPLY.size + wire.MAX_TEXT + 1
 _QUICK_NS = 150_000
 """An answer that came as soon as this lets the next one be looked for before the thread sleeps for it."""
@@ -35,11 +37,11 @@ _QUICK_NS = 150_000
 _SPIN_NS = 100_000
 """How long it is looked for: being woken takes as long. Waits for real work are longer and cost no CPU."""
 
+_PINNED = wire.PINNED
 _LOST = "EE9999: the card has gone: its process ended. Reset the device, or start the process again."
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a card said to a command that was waited for."""
 
     first: int
@@ -172,10 +174,12 @@ class Link:
 
     def address_on_wire(self, address: int) -> int:
         """What the card calls an address of this process; `wire.NOWHERE` for ordinary host memory."""
-        if self.memory.covers(address):
-            return address - self.memory.base
-        if self._pinned.covers(address):
-            return address - self._pinned.base + wire.PINNED
+        offset = address - self.memory.base
+        if 0 <= offset < self.memory.size:
+            return offset
+        offset = address - self._pinned.base
+        if 0 <= offset < self._pinned.size:
+            return offset + _PINNED
         found = self.elsewhere.at(address)
         return wire.NOWHERE if found is None else address | found.value
 
@@ -187,7 +191,7 @@ class Link:
         """
         if self.closed or self.lost:
             raise Failure(RT_LOST_DEVICE, _LOST)
-        while libc.send_keeping_gil(self._fd, message, len(message), socket.MSG_NOSIGNAL) < 0:
+        while _send(self._fd, message, len(message), _NO_SIGNAL) < 0:
             if ctypes.get_errno() != errno.EINTR:
                 raise self.lose()
 
@@ -276,7 +280,7 @@ class Link:
         """Let the card close its end of a thread's channel; another thread may have the number next."""
         if not self.closed and not self.lost:
             message = wire.HEADER.pack(Op.CLOSE_CHANNEL, number, 0)
-            libc.send_keeping_gil(self._fd, message, len(message), socket.MSG_NOSIGNAL)
+            _send(self._fd, message, len(message), _NO_SIGNAL)
             self._given_back.append((number, sequence))
 
     def close(self) -> None:

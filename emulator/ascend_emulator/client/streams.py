@@ -34,9 +34,13 @@ def stream_of(handle: int) -> Stream:
         Failure: 107002, no context; 100000, no stream; 107003, a stream of another context; what stopped the
             context, if a failure did.
     """
-    stream = own_stream(handle)
-    if stream.context.failure is not None:
-        failure = stream.context.failure
+    context = process.current()
+    stream = handles.find(handle)
+    # What a program gives nearly always; all else is told apart below.
+    if not (isinstance(stream, Stream) and stream.context is context):
+        stream = own_stream(handle)
+    failure = context.failure
+    if failure is not None:
         raise Failure(failure.code, failure.text)
     return stream
 

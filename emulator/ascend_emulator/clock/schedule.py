@@ -62,6 +62,7 @@ class Schedule:
             self._slipped += 1
             self._slipped_ns += real_ns - duration_ns
         end_ns = start_ns + max(duration_ns, real_ns)
+        self._free_at_ns = end_ns
         return start_ns, end_ns
 
     def ended(self, start_ns: int, end_ns: int, told_ns: int) -> None:
@@ -72,7 +73,6 @@ class Schedule:
             end_ns: its end by the schedule; as observed where nothing is modelled.
             told_ns: the moment at which its end was told.
         """
-        self._free_at_ns = end_ns
         self._tasks += 1
         self._busy_ns += end_ns - start_ns
         delay_ns = told_ns - end_ns

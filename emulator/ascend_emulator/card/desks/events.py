@@ -41,16 +41,16 @@ class EventDesk(Desk):
         self.fd_handlers = {Op.TELL_ELSEWHERE: self._tell_elsewhere, Op.WAIT_ELSEWHERE: self._wait_elsewhere}
 
     def _record(self, channel: int, sequence: int, message: bytes) -> None:
-        number, name = wire.TWO.unpack_from(message, wire.HEADER.size)
+        _, _, _, number, name = wire.RECORD.unpack(message)
         with self._machine.lock:
             stream = self._port.stream(number)
             try:
-                self._event(name).record(stream)
+                self._event(name).record(stream, self.given_ns(channel, sequence))
             except Failure as failure:  # nobody waits for an answer
                 stream.fail(failure)
 
     def _wait(self, channel: int, sequence: int, message: bytes) -> None:
-        number, name, timeout_s = wire.THREE.unpack_from(message, wire.HEADER.size)
+        _, _, _, number, name, timeout_s = wire.WAIT.unpack(message)
         with self._machine.lock:
             self._event(name).wait(self._port.stream(number), self._machine.lock, timeout_s)
 

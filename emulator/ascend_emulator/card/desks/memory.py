@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ascend_emulator.card.machine import Machine
     from ascend_emulator.card.port import Port
 
-_SMALL_BYTES = 64 << 10
+_SMALL_BYTES = 256 << 10
+"""A copy up to this is small: it takes no longer than waking its engine's thread."""
+
 _FEW_ROWS = 16
 
 
@@ -60,7 +62,8 @@ class MemoryDesk(Desk):
     def _copy(self, channel: int, sequence: int, message: bytes) -> None:
         _, _, _, number, target, source, size, way = wire.COPY.unpack(message)
         copy = partial(self._port.move, target, source, size, RT_COPY_FAULT)
-        self._queue_copy(number, Label(Op.COPY, way, size=size), copy)
+        given_ns = self.given_ns(channel, sequence)
+        self._queue_copy(number, given_ns, Label(Op.COPY, way, size=size), copy)
 
     def _copy_2d(self, channel: int, sequence: int, message: bytes) -> None:
         fields = wire.COPY_2D.unpack_from(message, wire.HEADER.size)
@@ -71,7 +74,8 @@ class MemoryDesk(Desk):
                 to, start = target + row * target_pitch, source + row * source_pitch
                 self._port.move(to, start, width, RT_COPY_FAULT)
 
-        self._queue_copy(number, Label(Op.COPY, way, size=width * height), copy, rows=height)
+        given_ns = self.given_ns(channel, sequence)
+        self._queue_copy(number, given_ns, Label(Op.COPY, way, size=width * height), copy, rows=height)
 
     def _fill(self, channel: int, sequence: int, message: bytes) -> None:
         _, _, _, number, target, value, size = wire.FILL.unpack(message)
@@ -79,16 +83,18 @@ class MemoryDesk(Desk):
         def fill() -> None:
             libc.fill_freeing_gil(self._port.resolve(target, size, RT_COPY_FAULT), value & 0xFF, size)
 
-        self._queue_copy(number, Label(Op.FILL, Way.LOCAL, size=size), fill)
+        self._queue_copy(number, self.given_ns(channel, sequence), Label(Op.FILL, Way.LOCAL, size=size), fill)
 
-    def _queue_copy(self, number: int, label: Label, work: Callable[[], None], *, rows: int = 1) -> None:
+    def _queue_copy(
+        self, number: int, given_ns: int, label: Label, work: Callable[[], None], *, rows: int = 1
+    ) -> None:
         way = Way(label.way)
         link = self._machine.links.get(way)
         duration = None if link is None else partial(link.duration_ns, label.size)
         with self._machine.lock:
             small = label.size <= _SMALL_BYTES and rows <= _FEW_ROWS
             guarded = self._machine.guarded("copy", work)
-            task = Task(self._machine.copiers[way], guarded, duration, label, small=small)
+            task = Task(self._machine.copiers[way], guarded, duration, label, given_ns, small=small)
             self._port.stream(number).add(task)
 
     def holding(self) -> dict[str, int]:

@@ -109,13 +109,19 @@ class ModelDesk(Desk):
         def duration_ns() -> int:
             return model.duration_ns(plan(self.resolved(buffers[:inputs])))
 
+        given_ns = self.given_ns(channel, sequence)
         with self._machine.lock:
-            stream = self.add(number, model_id, work, duration_ns)
+            stream = self.add(number, given_ns, model_id, work, duration_ns)
             if channel:
                 stream.add(Notice(lambda: self._port.reply(channel, sequence, stream.take_failure())))
 
     def add(
-        self, number: int, model_id: int, work: Callable[[], None], duration_ns: Callable[[], int]
+        self,
+        number: int,
+        given_ns: int,
+        model_id: int,
+        work: Callable[[], None],
+        duration_ns: Callable[[], int],
     ) -> Stream:
         """Queue an execution: the one place where its task is made. Under the card's lock."""
         machine, held = self._machine, self._models[model_id]
@@ -132,7 +138,9 @@ class ModelDesk(Desk):
                 machine.guarded("execute", timed),
                 duration_ns if machine.timing else None,
                 Label(Op.EXECUTE, model=model_id),
-                small=held.last_ns < _SMALL_NS,
+                given_ns,
+                # Of a modelled one the end is what takes long, and only the engine's thread can wait for that.
+                small=machine.timing is None and held.last_ns < _SMALL_NS,
             )
         )
         return stream
@@ -278,12 +286,14 @@ class _Dynamic:
         if number and None not in self._plan.outputs:
             self._tell(self._plan.outputs)
             with machine.lock:
-                self._desk.add(number, self._model_id, self._work, self._duration_ns)
+                self._desk.add(number, time.monotonic_ns(), self._model_id, self._work, self._duration_ns)
             port.reply(channel, sequence)
             return
 
         with machine.lock:
-            stream = self._desk.add(number, self._model_id, self._work, self._duration_ns)
+            stream = self._desk.add(
+                number, time.monotonic_ns(), self._model_id, self._work, self._duration_ns
+            )
 
             def answer() -> None:
                 # What fails in a program's stream stays there for its next synchronise as well.

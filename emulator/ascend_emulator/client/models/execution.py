@@ -28,6 +28,7 @@ from ascend_emulator.wire import (
     ONE,
     Op,
     buffer_list,
+    moment_now,
     pack_dims,
     unpack_dims,
 )
@@ -73,7 +74,7 @@ def execute_async(model_id: int, inputs: int, outputs: int, stream: int) -> None
         _run_dynamic(model_id, model, inputs, outputs, queue.number, collects=False)
         return
     model.device.link.post(
-        _HEAD.pack(_EXECUTE, 0, 0, queue.number) + _prepared(model_id, model, inputs, outputs)
+        _HEAD.pack(_EXECUTE, 0, moment_now(), queue.number) + _prepared(model_id, model, inputs, outputs)
     )
 
 
@@ -105,7 +106,7 @@ def execute_within(model_id: int, inputs: int, outputs: int, stream: int, config
         message = _prepared(model_id, model, inputs, outputs)
         op, body = Op.EXECUTE, ONE.pack(0) + message
         if number:
-            device.link.post(_HEAD.pack(_EXECUTE, 0, 0, number) + message)
+            device.link.post(_HEAD.pack(_EXECUTE, 0, moment_now(), number) + message)
             op, body = Op.SYNC_STREAM, ONE.pack(number)
     if time_ms == FOREVER_MS:
         device.link.call(op, body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ascend_emulator.codes import GE_MODEL_ID_INVALID, GE_NOT_INITIALISED, Failure
 
@@ -15,6 +15,22 @@ if TYPE_CHECKING:
 _model_ids = count(1)
 
 
+class GearWrite(NamedTuple):
+    """Choosing a gear with a dataset, checked: good as long as nothing of what was looked at has changed.
+
+    Attributes:
+        datasets: the state of all datasets.
+        memory: the state of this process's memory.
+        address: where the gear goes.
+        data: what goes there.
+    """
+
+    datasets: int
+    memory: object
+    address: int
+    data: bytes
+
+
 class Model:
     """A loaded model.
 
@@ -22,15 +38,17 @@ class Model:
         device: where it is loaded.
         om: the file, without its network.
         gear: what was set last: kind and numbers; None if nothing was.
+        gear_writes: (dataset, index, gear) -> what writes that gear into that buffer.
         prepared: (input dataset, output dataset) -> state of the datasets and the message that executes on them.
     """
 
-    __slots__ = ("device", "gear", "om", "prepared")
+    __slots__ = ("device", "gear", "gear_writes", "om", "prepared")
 
     def __init__(self, device: Device, om: OmFile) -> None:
         self.device = device
         self.om = om
         self.gear: tuple[GearKind, tuple[int, ...]] | None = None
+        self.gear_writes: dict[tuple[int, int, tuple[int, ...]], GearWrite] = {}
         self.prepared: dict[tuple[int, int], tuple[int, bytes]] = {}
 
 
@@ -78,6 +96,11 @@ def remove(model_id: int) -> Model:
     model = get(model_id)
     del _models[model_id]
     return model
+
+
+def find(model_id: int) -> Model | None:
+    """The model with that id, None if there is none."""
+    return _models.get(model_id)
 
 
 def get(model_id: int) -> Model:

@@ -23,7 +23,7 @@ class Task(NamedTuple):
         model: the model executed, 0 for other tasks.
         stream: the stream; 0 for a synchronous execution.
         size: bytes copied or filled.
-        arrival_ns: when the card got the command, of `time.monotonic_ns` as the others.
+        arrival_ns: when the command was given, of `time.monotonic_ns` as the others.
         start_ns: when the engine began it.
         end_ns: when the engine ended it.
     """

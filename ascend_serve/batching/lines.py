@@ -1,0 +1,138 @@
+"""Lines: tickets that may run in the same buckets, ordered by when they are due and then by their offers.
+
+The large ones, which may be split, stand in lines of their own. So who comes next in a bucket is the earliest of the
+heads of a few lines, and how much could run there is the sum of their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop, heapreplace
+from math import inf
+
+from ascend_serve.batching.ordered import Ordered
+from ascend_serve.batching.prices import Prices
+from ascend_serve.batching.ticket import Ticket, TicketState
+
+_WAITING = TicketState.WAITING
+
+
+class Line(Ordered):
+    """Tickets that fit the same buckets, by when they are due; the first one always waits.
+
+    Attributes:
+        fits: the buckets, cheapest shapes first.
+        large: whether its tickets may be split.
+        rows: rows of it that wait.
+        most_rows: a ticket of at most so many rows is whole in each of the buckets.
+        row_ns: device nanoseconds of a row where rows are the cheapest.
+        ahead_s: the most of a batch that may overlap the one before it: the host's part and the copy in.
+        known_s: `least_s` of those numbers of rows that were asked about.
+    """
+
+    __slots__ = ("_prices", "ahead_s", "fits", "known_s", "large", "most_rows", "row_ns", "rows")
+
+    def __init__(self, fits: tuple[int, ...], large: bool, prices: Sequence[Prices]) -> None:
+        super().__init__()
+        self.fits = fits
+        self.large = large
+        self.rows = 0
+        self._prices = [prices[bucket] for bucket in fits]
+        self.most_rows = min(one.gears.largest for one in self._prices)
+        self.row_ns = min(one.row_ns for one in self._prices)
+        self.known_s: dict[int, float] = {}
+        self.ahead_s = max(
+            one.costs.host_ms / 1e3 + one.longest_s[0] if one.costs.overlap else 0.0 for one in self._prices
+        )
+
+    @property
+    def head(self) -> Ticket:
+        """Its first ticket; there must be one."""
+        return self.tickets[0]
+
+    @property
+    def place(self) -> tuple[float, int]:
+        """By which it is compared with other lines: the earliest goes first. There must be a ticket."""
+        return self.times[0], self.tickets[0].number
+
+    def least_s(self, rows: int) -> float:
+        """Seconds that a ticket of `rows` rows takes where it is the quickest."""
+        if self.large:
+            return min(one.least_split_s(rows) for one in self._prices)
+        least_s = self.known_s[rows] = min(one.least_s(rows) for one in self._prices)
+        return least_s
+
+    def take(self, room: int, until: float, by: float) -> list[Ticket]:
+        """Take whole tickets in order while they fit into `room` rows; see `take_whole`."""
+        taken: list[Ticket] = []
+        left = room
+        passed = 0
+        for ticket in self.tickets:
+            if ticket.state is _WAITING:
+                rows = ticket.rows
+                if rows > left or ticket.offered_at > until:
+                    break
+                if ticket.deadline is not None and ticket.deadline < by:
+                    break
+                left -= rows
+                taken.append(ticket)
+            passed += 1
+        self.drop(passed)
+        self.rows -= room - left
+        return taken
+
+    def take_head(self) -> Ticket:
+        """Take the first ticket with all rows of it that wait; there must be one."""
+        ticket = self.tickets[0]
+        self.drop(1)
+        self.settle()
+        self.rows -= ticket.rows - ticket.sealed_rows
+        return ticket
+
+
+def earliest(lines: Iterable[Line]) -> Line | None:
+    """The line whose head is due first, or None if all are empty."""
+    first: Line | None = None
+    for line in lines:
+        if line.tickets and (first is None or line.place < first.place):
+            first = line
+    return first
+
+
+def take_whole(lines: Sequence[Line], room: int, until: float = inf, by: float = -inf) -> list[Ticket]:
+    """Take whole tickets in order while they fit into `room` rows; who does not fit ends it.
+
+    Args:
+        lines: whose tickets, none of them large.
+        room: rows.
+        until: nobody who was offered later than this.
+        by: nobody whose deadline is before this.
+    """
+    filled = [line for line in lines if line.tickets]
+    if len(filled) == 1:
+        return filled[0].take(room, until, by)
+    taken: list[Ticket] = []
+    heads = [(*line.place, 0, line) for line in filled]
+    heapify(heads)
+    passed: dict[Line, int] = {}
+    while heads:
+        _, _, place, line = heads[0]
+        ticket = line.tickets[place]
+        if ticket.state is _WAITING:
+            rows = ticket.rows
+            if rows > room or ticket.offered_at > until:
+                break
+            if ticket.deadline is not None and ticket.deadline < by:
+                break
+            room -= rows
+            line.rows -= rows
+            taken.append(ticket)
+        passed[line] = place = place + 1
+        if place < len(line.tickets):
+            heapreplace(heads, (line.times[place], line.tickets[place].number, place, line))
+        else:
+            heappop(heads)
+    for line, count in passed.items():
+        line.drop(count)
+        line.settle()
+    return taken
