@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,13 +105,32 @@ def compile_digits(node: Node) -> Artifact:
     return compile_target(load_recipe(ROOT / "compile_jobs/recipes/resnet.yaml"), SOC, Store(node.store))
 
 
+def yardstick_ns() -> float:
+    """How fast this machine's memory is now: nanoseconds for a look-up in a dict that no cache holds, best of a few.
+
+    The cores of a virtual machine share caches and memory with whoever else is on the host. The CPU time of a server,
+    which touches a little of everything, goes with this from hour to hour; that of a tight loop does not.
+    """
+    made = [object() for _ in range(400_000)]
+    values = dict.fromkeys(made, 1)
+    keys = [made[place] for place in np.random.default_rng(1).permutation(len(made))]
+
+    def once() -> float:
+        begin, total = time.perf_counter(), 0
+        for key in keys:
+            total += values[key]
+        return (time.perf_counter() - begin) / len(keys) * 1e9
+
+    return min(once() for _ in range(3))
+
+
 def machine() -> str:
     """One line about where the figures come from."""
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "numpy", "ascend-emulator"))
     return (
         f"{os.cpu_count()} cores ({platform.machine()}), load {load}, Python {platform.python_version()} "
-        f"({sys.implementation.name}), {versions}"
+        f"({sys.implementation.name}), {versions}, a far look-up in {yardstick_ns():.0f} ns"
     )
 
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.node import COSTS_MS, ROOT
+from benchmarks.node import COSTS_MS, ROOT, yardstick_ns
 
 FOLDER = ROOT / "benchmarks/results"
 _DISTRIBUTIONS = ("ray", "numpy", "uvloop", "uvicorn", "fastapi", "ascend-serve", "ascend-emulator")
@@ -39,6 +39,7 @@ def described_machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in _DISTRIBUTIONS},
+        "yardstick_ns": yardstick_ns(),
         "device": {"emulated": True, "times_ms": {str(gear): ms for gear, ms in COSTS_MS.items()}},
     }
 
