@@ -38,9 +38,8 @@ class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
-# Every command of a client goes through this one. Without argument types ctypes passes bytes as their address and
-# ints as C ints, which libffi widens, in two thirds of the time; a message is far shorter than an int can say.
 send_keeping_gil = _keeps.send
+send_keeping_gil.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
 send_keeping_gil.restype = ctypes.c_ssize_t
 
 recv_keeping_gil = _keeps.recv
