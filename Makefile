@@ -1,4 +1,4 @@
-# serve · test · lint · bench · bench-full · clean. Each makes what it needs and may be the first thing run on a fresh clone.
+# serve · test · test-full · lint · bench · bench-full · clean. Each makes what it needs and may be the first thing run on a fresh clone.
 
 VENV   ?= .venv
 PYTHON ?= python3
@@ -7,13 +7,18 @@ READY  := $(VENV)/.ready
 # The suite starts Ray clusters; keep a token of a user's own cluster, and its address, out of it.
 TEST_ENV := env -u RAY_ADDRESS -u RAY_SERVE_ENABLE_HA_PROXY -u RAY_SERVE_THROUGHPUT_OPTIMIZED OPENBLAS_NUM_THREADS=1
 
-.PHONY: serve test lint bench bench-full clean
+.PHONY: serve test test-full lint bench bench-full clean
 
 serve: $(READY)
 	@exec $(BIN)/ascend-serve run deployments/resnet.yaml
 
 test: $(READY)
 	$(TEST_ENV) $(BIN)/python -m pytest
+
+# Clients of others, each in an environment of its own, against a port that is served here.
+test-full: test
+	$(BIN)/python -m tests.judges.environments
+	$(TEST_ENV) $(BIN)/python -m pytest -m judge tests/judges
 
 lint: $(READY)
 	$(BIN)/ruff check .

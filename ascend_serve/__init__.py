@@ -31,6 +31,13 @@ _HOMES = {
     "report": "ascend_serve.artifacts.om.report",
     "differences": "ascend_serve.artifacts.om.report",
     "fitness": "ascend_serve.artifacts.om.fitness",
+    # running it
+    "AscendPredictor": "ascend_serve.predictor",
+    "Processor": "ascend_serve.processing.processor",
+    "ProcessorSettings": "ascend_serve.processing.processor",
+    "ProcessorDoor": "ascend_serve.processing.processor",
+    "Payload": "ascend_serve.processing.processor",
+    "Decoded": "ascend_serve.processing.processor",
 }
 
 __all__ = sorted(_HOMES)

@@ -14,6 +14,12 @@ from ascend_serve.compiling.importing.import_atc import import_script as import_
 from ascend_serve.compiling.init_recipe import propose as propose
 from ascend_serve.compiling.preflight import preflight as preflight
 from ascend_serve.compiling.recipes import load_recipe as load_recipe
+from ascend_serve.predictor import AscendPredictor as AscendPredictor
+from ascend_serve.processing.processor import Decoded as Decoded
+from ascend_serve.processing.processor import Payload as Payload
+from ascend_serve.processing.processor import Processor as Processor
+from ascend_serve.processing.processor import ProcessorDoor as ProcessorDoor
+from ascend_serve.processing.processor import ProcessorSettings as ProcessorSettings
 from ascend_serve.spec.recipe import CompileRecipe as CompileRecipe
 from ascend_serve.verifying import verify as verify
 from compile_jobs.tasks import compile_recipes as compile_recipes

@@ -1,27 +1,30 @@
-"""The protocol's verbs, once for every front door: live, ready, metadata, infer.
+"""The protocol's verbs of one model, once for every front door: ready, metadata, infer.
 
-HTTP, gRPC and Ray handles all come through a `DataPlane`. It knows one model's signature, checks what is
-asked against it before anything is submitted, and hands checked tensors to an `Inferer`. It knows no
-server, no device and no queue.
+HTTP, gRPC and Ray handles all come through a `DataPlane`, which a `Repository` found by name and version. It knows its
+model's signature, checks what is asked against it before anything is submitted, and hands checked tensors to an
+`Inferer`. It knows no server, no device and no queue.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
-from ascend_serve import __version__
-from ascend_serve.errors import ConfigError, InvalidTensor, ModelNotFound
+from ascend_serve.errors import ConfigError, InvalidTensor
 from ascend_serve.protocol.checking import TensorCheck
+from ascend_serve.protocol.classification import top_classes
 from ascend_serve.protocol.messages import (
     Array,
     InferRequest,
     InferResponse,
+    ModelConfig,
     ModelMetadata,
+    ModelStatistics,
     RequestedOutput,
-    ServerMetadata,
     TensorMetadata,
 )
 from ascend_serve.protocol.scheduling import check_schedule, schedule_of
@@ -31,8 +34,8 @@ from ascend_serve.spec.padding import PaddedLength, padded_axes
 from ascend_serve.spec.tensors import FREE_AXIS, TensorSpec
 from ascend_serve.spec.text import nearest
 
-EXTENSIONS = ("binary_tensor_data", "schedule_policy")
-"""Extensions of the protocol that the doors speak, by Triton's names."""
+_QUICKLY_CLASSIFIED = 16384
+"""Elements of an output that are sorted on the event loop, in about a millisecond."""
 
 
 class Inferer(Protocol):
@@ -60,7 +63,7 @@ class Inferer(Protocol):
 
 
 class DataPlane:
-    """One model behind every door.
+    """One model, in one version, behind every door.
 
     Args:
         spec: the model's signature.
@@ -69,8 +72,10 @@ class DataPlane:
         max_rows: rows one request may have.
         padded: axes along which requests may be shorter than the model.
         priority_levels: how many levels of priority `infer` knows.
-        version: the one version served.
+        version: which one of the model's it is, a whole number in digits.
         platform: the `platform` of the model's metadata.
+        statistics: tells what the model did since its replica started; None: nothing is counted.
+        labels: by output, what its elements are called, for requests that ask for classes.
 
     Raises:
         ConfigError: `max_rows` below 1, or `padded` does not fit the model.
@@ -87,78 +92,86 @@ class DataPlane:
         priority_levels: int = 1,
         version: str = "1",
         platform: str = "ascend_om",
+        statistics: Callable[[], ModelStatistics] | None = None,
+        labels: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        if max_rows < 1:
-            raise ConfigError(f"max_rows is {max_rows}: a request has at least one row")
         self._spec = spec
         self._infer = infer
         self._ready = ready
-        self._check = TensorCheck(spec, max_rows, padded)
+        self._padding = tuple(padded)
         self._padded = padded_axes(spec, padded)
+        self.take_at_most(max_rows)
         self._priority_levels = priority_levels
         self._inputs = [tensor.name for tensor in spec.inputs]
         self._outputs = [tensor.name for tensor in spec.outputs]
         self._version = version
         self._platform = platform
+        self._statistics = statistics
+        self._labels = {} if labels is None else labels
 
     @property
     def spec(self) -> ModelSpec:
         """The signature of the model behind the doors."""
         return self._spec
 
-    def live(self) -> bool:
-        """Whether this process can answer at all: it just did."""
-        return True
+    @property
+    def version(self) -> str:
+        """Which version of the model it is."""
+        return self._version
 
     def ready(self) -> bool:
-        """Whether every model here (there is one) takes requests."""
+        """Whether the model takes requests."""
         return self._ready()
 
-    def server_metadata(self) -> ServerMetadata:
-        """Name, version and protocol extensions of this server."""
-        return ServerMetadata("ascend_serve", __version__, EXTENSIONS)
-
-    def model_metadata(self, name: str, version: str | None = None) -> ModelMetadata:
-        """Signature of a model.
+    def take_at_most(self, max_rows: int) -> None:
+        """Have requests from now on bounded by so many rows.
 
         Raises:
-            ModelNotFound: another model or version.
+            ConfigError: below 1.
         """
-        self.check_model(name, version)
+        if max_rows < 1:
+            raise ConfigError(f"max_rows is {max_rows}: a request has at least one row")
+        self._check = TensorCheck(self._spec, max_rows, self._padding)
+        self._max_rows = max_rows
+
+    def metadata(self, versions: Sequence[str] = ()) -> ModelMetadata:
+        """Signature of the model.
+
+        Args:
+            versions: all that are served of it, oldest first; none: this one.
+        """
         return ModelMetadata(
             name=self._spec.name,
-            versions=(self._version,),
+            versions=tuple(versions) or (self._version,),
             platform=self._platform,
             inputs=self._metadata("input", self._spec.inputs),
             outputs=self._metadata("output", self._spec.outputs),
         )
 
-    def model_ready(self, name: str, version: str | None = None) -> bool:
-        """Whether a model takes requests.
+    def config(self) -> ModelConfig:
+        """How the model is served, as Triton's model configuration tells it."""
+        batched = self._spec.batched
+        return ModelConfig(
+            name=self._spec.name,
+            version=self._version,
+            platform=self._platform,
+            max_batch_size=self._max_rows if batched else 0,
+            inputs=self._rows("input", self._spec.inputs),
+            outputs=self._rows("output", self._spec.outputs),
+            gears=self._spec.gears.sizes if batched else (),
+            priority_levels=self._priority_levels,
+        )
 
-        Raises:
-            ModelNotFound: another model or version.
-        """
-        self.check_model(name, version)
-        return self._ready()
-
-    def check_model(self, name: str, version: str | None = None) -> None:
-        """Check that this model and version are the ones served; None takes any version.
-
-        Raises:
-            ModelNotFound: they are not.
-        """
-        if name != self._spec.name:
-            raise ModelNotFound(f"no model {show(name)} here{nearest(name[:100], [self._spec.name])}")
-        if version is not None and version != self._version:
-            raise ModelNotFound(
-                f"model '{name}' has no version {show(version)}{nearest(version[:100], [self._version])}"
-            )
+    def statistics(self) -> ModelStatistics:
+        """What the model did since its replica started; zeros where nothing is counted."""
+        if self._statistics is None:
+            return ModelStatistics(self._spec.name, self._version)
+        return self._statistics()
 
     async def infer(
         self, request: InferRequest, *, deadline_s: float | None = None, priority: int | None = None
     ) -> InferResponse:
-        """Answer one request of a front door.
+        """Answer one request of a front door that is for this model.
 
         The request's own parameters `timeout` and `priority` are heeded (`protocol.scheduling`).
 
@@ -168,13 +181,11 @@ class DataPlane:
             priority: of a request that says none itself.
 
         Raises:
-            ModelNotFound: another model or version.
             InvalidTensor: inputs or requested outputs that are not the model's.
             RequestTooLarge: more than `max_rows` rows.
             RequestError: a parameter that is none.
             AscendServeError: what the `Inferer` raises.
         """
-        self.check_model(request.model_name, request.model_version)
         if request.parameters:
             deadline_s, priority = schedule_of(
                 request.parameters, deadline_s, priority, self._priority_levels
@@ -182,12 +193,11 @@ class DataPlane:
         wanted = self._wanted(request.outputs) if request.outputs else None
         self._check(request.inputs)
         outputs = await self._infer(request.inputs, deadline_s=deadline_s, priority=priority)
-        return InferResponse(
-            self._spec.name,
-            self._version,
-            outputs if wanted is None else {name: outputs[name] for name in wanted},
-            request.id,
-        )
+        if wanted is not None:
+            outputs = {name: outputs[name] for name in wanted}
+            if any(output.classes for output in request.outputs):
+                outputs = await self._classified(request.outputs, outputs)
+        return InferResponse(self._spec.name, self._version, outputs, request.id)
 
     async def infer_arrays(
         self,
@@ -244,6 +254,30 @@ class DataPlane:
                     f"{nearest(output.name[:100], self._outputs)}"
                 )
         return [output.name for output in requested]
+
+    async def _classified(
+        self, requested: Sequence[RequestedOutput], outputs: Mapping[str, Array]
+    ) -> Mapping[str, Array]:
+        """The outputs, some of them as their largest values."""
+        told = dict(outputs)
+        for output in requested:
+            if not output.classes:
+                continue
+            array = outputs[output.name]
+            labels = self._labels.get(output.name, ())
+            classify = partial(top_classes, array, output.classes, batched=self._spec.batched, labels=labels)
+            if array.size <= _QUICKLY_CLASSIFIED:
+                told[output.name] = classify()
+            else:
+                told[output.name] = await asyncio.to_thread(classify)
+        return told
+
+    def _rows(self, side: str, tensors: Sequence[TensorSpec]) -> tuple[TensorMetadata, ...]:
+        """Signatures of a side's rows."""
+        return tuple(
+            TensorMetadata(told.name, told.datatype, told.shape[self._spec.batched :])
+            for told in self._metadata(side, tensors)
+        )
 
     def _metadata(self, side: str, tensors: Sequence[TensorSpec]) -> tuple[TensorMetadata, ...]:
         """Signatures of a side, with -1 wherever requests choose."""

@@ -65,6 +65,16 @@ VARIABLES: tuple[Variable, ...] = (
         "Compile workers of one `atc`, each a process; ATC's own default is 8.",
     ),
     *(
+        Variable(name, "unset", "Looked at by `ascend-serve doctor`.")
+        for name in (
+            "ASCEND_RT_VISIBLE_DEVICES",
+            "ASCEND_VISIBLE_DEVICES",
+            "LD_LIBRARY_PATH",
+            "KUBERNETES_SERVICE_HOST",
+            "RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES",
+        )
+    ),
+    *(
         Variable(name, "unset", "Read by Ray Serve; `ascend-serve run` sets it where it is not set.")
         for name in (
             "RAY_SERVE_ENABLE_HA_PROXY",
@@ -192,7 +202,7 @@ _RAY_PORTS = {
 """Ray's own defaults of the ports on which no caller calls."""
 
 
-def switch_on_fast_path(folder: Path, free_port: Callable[[int], int]) -> None:
+def switch_on_fast_path(folder: Path, free_port: Callable[[int], int], *, haproxy: bool = True) -> None:
     """Set what Serve's fast data path needs, where it is not set; processes started later inherit it.
 
     Ray reads these when it is imported, so this comes before (facts: Ray Serve §4.1, §4.4, §5).
@@ -200,9 +210,10 @@ def switch_on_fast_path(folder: Path, free_port: Callable[[int], int]) -> None:
     Args:
         folder: for HAProxy's configuration, state and admin socket; short, since a socket's path is bounded.
         free_port: the port given, or another if that is taken, as by a second Serve on this machine.
+        haproxy: whether HAProxy may stand in front of replicas; it speaks no TLS.
     """
     wanted = {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         # Otherwise a handle's router runs on its caller's loop, and a plain driver has none.
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
@@ -210,8 +221,8 @@ def switch_on_fast_path(folder: Path, free_port: Callable[[int], int]) -> None:
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
         # A replica that goes waits this long for a balancer to notice; the one here is on the same machine.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        # Clients that leave are looked out for by the replica itself, at a fraction of the cost.
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ascend_serve.serving.untracked.middlewares",
+        # Replicas answer inference ahead of Serve's work, and look out for clients that leave by themselves.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ascend_serve.serving.doors.hook.middlewares",
         # Otherwise HAProxy writes a line for each request, from which a Python process counts them.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # By default the controller looks over replicas and proxies ten times a second, which keeps it and the GCS

@@ -4,15 +4,21 @@
     ├── RequestError                 the caller's request is wrong; nothing was run
     │   ├── MalformedRequest         the body cannot be read at all
     │   ├── InvalidTensor            a tensor's name, datatype, shape or data breaks the model's signature
-    │   ├── RequestTooLarge          a bound on bytes or rows was passed
-    │   └── ModelNotFound            no such model or version behind this door
+    │   ├── UnsupportedMedia         the body is of a kind that this door does not take
+    │   ├── RequestTooLarge          a bound on bytes, rows or pixels was passed
+    │   ├── PoisonRequest            the device fails whenever it computes this request
+    │   ├── ModelNotFound            no such model or version behind this door
+    │   ├── NotOffered               the protocol has it, and this server does not
+    │   └── Unauthenticated          no token, or a wrong one
     ├── Refusal                      the request is right, but cannot be taken now; try again later
     │   ├── QueueFull
     │   ├── Draining
     │   └── DeadlineUnmet            its deadline cannot be met any more
-    ├── DeadlineExpired              the ticket's deadline passed before it ran
+    ├── DeadlineExpired              the ticket's deadline passed before it ran, or before it came back
     ├── TicketCancelled              the caller left before the ticket ran
+    ├── UnusableOutput               what the model gave cannot be told, such as a label for NaN
     ├── ConfigError                  a setting is wrong: named key, value, rule, nearest right one
+    │   └── ProcessorMissing         no module of the name that a processor is to come from
     ├── CompileError                 a model could not be compiled
     │   ├── ToolMissing              no `atc` where it is looked for
     │   ├── ToolchainMismatch        tools, runtime and artefact are not of one kind
@@ -29,6 +35,7 @@
         │   ├── AclServiceError      3xxxxx: business state
         │   ├── AclWaitTimeout       a bounded wait ended: not a fault of the device
         │   └── AclDeviceFault       5xxxxx: the device or its driver failed
+        │       └── AclTaskFault     a task failed on the device, perhaps for what it was given to compute
         ├── TooLittleMemory          what is to be loaded does not fit the device's memory
         └── LaneStalled              the thread that owns the device does not return
 
@@ -90,11 +97,26 @@ class InvalidTensor(RequestError):
     """A tensor does not fit the model: name, datatype, shape or amount of data."""
 
 
+class UnsupportedMedia(RequestError):
+    """The body is of a kind that this door does not take, such as a GIF where JPEG and PNG are."""
+
+    http_status = 415
+
+
 class RequestTooLarge(RequestError):
-    """A bound on bytes or rows was passed."""
+    """A bound on bytes, rows or pixels was passed."""
 
     http_status = 413
     grpc_status = 8  # RESOURCE_EXHAUSTED
+
+
+class PoisonRequest(RequestError):
+    """The device fails whenever it computes this request, and computes others: what is in it is at fault.
+
+    It was run, alone at the end, so that no other request suffers for it. Sending it again makes the device fail again.
+    """
+
+    http_status = 422
 
 
 class ModelNotFound(RequestError):
@@ -102,6 +124,19 @@ class ModelNotFound(RequestError):
 
     http_status = 404
     grpc_status = 5  # NOT_FOUND
+
+
+class NotOffered(RequestError):
+    """The protocol has a word for it, and this server does not do it."""
+
+    grpc_status = 12  # UNIMPLEMENTED
+
+
+class Unauthenticated(RequestError):
+    """The request has no token, or one that is not this server's."""
+
+    http_status = 401
+    grpc_status = 16  # UNAUTHENTICATED
 
 
 # --- not now -------------------------------------------------------------------------------------
@@ -142,7 +177,7 @@ class DeadlineUnmet(Refusal):
 
 
 class DeadlineExpired(AscendServeError):
-    """The deadline passed before the ticket ran; it was never executed."""
+    """The deadline passed before the ticket ran, so that it never will; or while it ran, on a device that hangs."""
 
     http_status = 504
     grpc_status = 4  # DEADLINE_EXCEEDED
@@ -153,6 +188,10 @@ class TicketCancelled(AscendServeError):
 
     http_status = 499
     grpc_status = 1  # CANCELLED
+
+
+class UnusableOutput(AscendServeError):
+    """What the model gave cannot be made into an answer."""
 
 
 # --- settings, compiling, artefacts ---------------------------------------------------------------
@@ -166,6 +205,10 @@ class ConfigError(AscendServeError, ValueError):
 
     http_status = 400
     grpc_status = 3
+
+
+class ProcessorMissing(ConfigError):
+    """There is no module of that name here; it may be where the application will run."""
 
 
 class CompileError(AscendServeError):
@@ -323,6 +366,13 @@ class AclDeviceFault(AclError):
 
     http_status = 503
     grpc_status = 14
+
+
+class AclTaskFault(AclDeviceFault):
+    """A task failed on the device: an exception, a trap or an overrun time of a core, which its operands may cause.
+
+    The context is of no use any more, the device may be: a lane opens it again before it gives it up.
+    """
 
 
 class TooLittleMemory(DeviceError):

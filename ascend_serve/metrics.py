@@ -1,23 +1,31 @@
 """Every metric of this package, and the `Recorder` that takes what is measured.
 
 The engine reports what happens to a `Recorder`; which system counts it is the business of whoever makes one
-(`serving/recorder.py` makes one for Ray's metrics). No metric is named anywhere else. Units are in the names.
+(`serving/watching/recorder.py` makes one for Ray's metrics). No metric is named anywhere else. Units are in the names.
 
 A histogram is kept by the recorder and written as two counters (`Metric.bucket_counter`, `Metric.sum_counter`), so that
 a value costs nothing but its place among the bounds. `histogram_quantile` takes the first as it takes the buckets of
 any histogram: `histogram_quantile(0.99, sum by (le) (rate(ray_ascend_serve_request_ms_bucket_total[1m])))`.
+
+Every metric is one model's and has the labels `MODEL_LABELS` before those of its own, but those in `OF_THE_REPLICA`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+Stages = tuple[float, float, float]
+"""Milliseconds of copy-in, compute and copy-out of one run; `spec.timing.Stages` is one."""
+
 LE = "le"
 """The label that names a bucket's upper bound, as in Prometheus."""
+
+MODEL_LABELS = ("model", "version")
+"""Labels of a model's metrics: the name and version that it is asked for by."""
 
 
 class Kind(Enum):
@@ -36,7 +44,7 @@ class Metric:
         name: full name, with the unit at its end; a counter's ends in `_total`.
         kind: how it moves.
         help: one sentence for a person.
-        labels: names of its labels.
+        labels: names of its labels, after `MODEL_LABELS` if it is a model's.
         buckets: upper bounds of a histogram's buckets, ascending; empty for other kinds.
     """
 
@@ -108,6 +116,12 @@ REQUESTS = Metric("ascend_serve_requests_total", Kind.COUNTER, "Requests by how 
 REQUEST_ROWS = Metric(
     "ascend_serve_request_rows_total", Kind.COUNTER, "Rows by how they ended.", ("outcome",)
 )
+REFUSALS = Metric(
+    "ascend_serve_refusals_total",
+    Kind.COUNTER,
+    "Requests that were not accepted, by the rule that refused them.",
+    ("reason",),
+)
 REQUEST_MS = Metric(
     "ascend_serve_request_ms",
     Kind.HISTOGRAM,
@@ -135,9 +149,58 @@ DEVICE_MS = Metric(
     MS_BUCKETS,
 )
 
+_TIMED = "of the batches that were timed: the first four at each gear, and every eighth."
+COPY_IN_MS = Metric(
+    "ascend_serve_copy_in_ms",
+    Kind.HISTOGRAM,
+    f"Time in which rows moved to the device, in milliseconds, {_TIMED}",
+    ("gear",),
+    MS_BUCKETS,
+)
+COMPUTE_MS = Metric(
+    "ascend_serve_compute_ms",
+    Kind.HISTOGRAM,
+    f"Time in which the model ran, in milliseconds, {_TIMED}",
+    ("gear",),
+    MS_BUCKETS,
+)
+COPY_OUT_MS = Metric(
+    "ascend_serve_copy_out_ms",
+    Kind.HISTOGRAM,
+    f"Time in which results moved back to the host, in milliseconds, {_TIMED}",
+    ("gear",),
+    MS_BUCKETS,
+)
+COST_DRIFT = Metric(
+    "ascend_serve_cost_drift_ratio",
+    Kind.GAUGE,
+    "What a gear takes on the device by now, over what it took when the replica warmed up; of several row shapes, that "
+    "which moved most.",
+    ("gear",),
+)
+DEVICE_MEMORY_USED = Metric(
+    "ascend_serve_device_memory_used_bytes",
+    Kind.GAUGE,
+    "Memory of the replica's device that is in use, by whomever.",
+)
+DEVICE_MEMORY = Metric(
+    "ascend_serve_device_memory_bytes", Kind.GAUGE, "Memory that the replica's device has."
+)
+
+HTTP_ERRORS = Metric(
+    "ascend_serve_http_errors_total",
+    Kind.COUNTER,
+    "Requests over HTTP that were answered with an error, by whatever refused them, by status.",
+    ("status",),
+)
+
+OF_THE_REPLICA = (DEVICE_MEMORY_USED, DEVICE_MEMORY, HTTP_ERRORS)
+"""Those that tell of the replica or its device and not of a model."""
+
 CATALOGUE: tuple[Metric, ...] = (
     REQUESTS,
     REQUEST_ROWS,
+    REFUSALS,
     REQUEST_MS,
     QUEUE_WAIT_MS,
     QUEUED_ROWS,
@@ -145,6 +208,11 @@ CATALOGUE: tuple[Metric, ...] = (
     REAL_ROWS,
     PADDED_ROWS,
     DEVICE_MS,
+    COPY_IN_MS,
+    COMPUTE_MS,
+    COPY_OUT_MS,
+    COST_DRIFT,
+    *OF_THE_REPLICA,
 )
 """All metrics, in the order in which a reader meets them."""
 
@@ -156,8 +224,13 @@ class Recorder(Protocol):
     in `flush`.
     """
 
-    def request_refused(self, rows: int) -> None:
-        """Note a request of `rows` rows that was not accepted (REQUESTS, REQUEST_ROWS)."""
+    def request_refused(self, rows: int, reason: str) -> None:
+        """Note a request of `rows` rows that was not accepted (REQUESTS, REQUEST_ROWS, REFUSALS).
+
+        Args:
+            rows: of the request.
+            reason: name of the error's class.
+        """
         ...
 
     def requests_ended(self, outcome: Outcome, rows: int, times_ms: Sequence[float]) -> None:
@@ -174,14 +247,24 @@ class Recorder(Protocol):
         """Note a batch of `rows` real rows (BATCHES, REAL_ROWS, PADDED_ROWS, QUEUE_WAIT_MS)."""
         ...
 
-    def batch_ended(self, gear: int, device_ms: float) -> None:
-        """Note that a batch came back, well or not (DEVICE_MS)."""
+    def batch_ended(self, gear: int, device_ms: float, stages: Stages | None) -> None:
+        """Note that a batch came back, well or not (DEVICE_MS; COPY_IN_MS, COMPUTE_MS, COPY_OUT_MS).
+
+        Args:
+            gear: it ran at.
+            device_ms: how long it kept the device busy.
+            stages: milliseconds of copy-in, compute and copy-out, if it was timed.
+        """
         ...
 
-    def flush(self, queued_rows: int) -> None:
-        """Write what was added up, and how many rows wait now (QUEUED_ROWS).
+    def flush(self, queued_rows: int, drift: Mapping[int, float]) -> None:
+        """Write what was added up, and how things stand now (QUEUED_ROWS, COST_DRIFT).
 
         Called about once a second while there are requests, and once more when there are none.
+
+        Args:
+            queued_rows: rows that wait.
+            drift: by gear, what it takes by now over what it took at warm-up; empty where nothing was measured.
         """
         ...
 
@@ -189,7 +272,7 @@ class Recorder(Protocol):
 class NullRecorder:
     """A `Recorder` that keeps nothing."""
 
-    def request_refused(self, rows: int) -> None:
+    def request_refused(self, rows: int, reason: str) -> None:
         """Keep nothing."""
 
     def requests_ended(self, outcome: Outcome, rows: int, times_ms: Sequence[float]) -> None:
@@ -198,8 +281,8 @@ class NullRecorder:
     def batch_sealed(self, gear: int, rows: int, longest_wait_ms: float) -> None:
         """Keep nothing."""
 
-    def batch_ended(self, gear: int, device_ms: float) -> None:
+    def batch_ended(self, gear: int, device_ms: float, stages: Stages | None) -> None:
         """Keep nothing."""
 
-    def flush(self, queued_rows: int) -> None:
+    def flush(self, queued_rows: int, drift: Mapping[int, float]) -> None:
         """Write nothing."""

@@ -14,7 +14,7 @@ from benchmarks.node import Cores, Node, machine, private_node
 from benchmarks.quiet import adopt_orphans
 
 COMPARISONS = ("policies", "replica", "emulator", "compiling")
-ALONE = ("planner_cost", "http_profile")
+ALONE = ("planner_cost", "simulator_speed", "http_profile", "routing", "scaling", "chaos")
 """These have a command line of their own, which gets all that follows."""
 
 _HELP = """\
@@ -24,10 +24,14 @@ claims       what is claimed of the whole, with PASS or MISS; all, or those name
              http_share policy_live open_loop in_process pipeline prediction turnaround
 policies     all gear policies on the real engine, without Ray
 replica      CPU of one replica by rate
+chaos        replicas killed at random at half load, every request counted; has options of its own
 emulator     what the emulated card itself costs
 compiling    parallel builds against the ideal, for minutes
 planner_cost what a ticket costs in the planner; has options of its own
+simulator_speed  how much faster than real time the simulator is; has options of its own
+routing      p99 on two SoCs by who chooses the replica; has options of its own
 http_profile what a request over HTTP costs, process by process; has options of its own
+scaling      autoscaling by capacity against the best of a grid of Ray's own settings; has options of its own
 """
 
 

@@ -38,7 +38,7 @@ _LOOP = "AsyncIO"
 _WHOLE = (
     ("_report_cached_metrics", "Serve's metrics"),
     ("_record_errors_and_metrics", "Serve's metrics"),
-    ("serving/recorder", "our metrics"),
+    ("serving/watching/recorder", "our metrics"),
 )
 """What counts with all that it calls: a part of a frame, and the layer."""
 _LAYERS = (
@@ -81,9 +81,10 @@ HAPROXY = Variant("haproxy", "HAProxy")
 DIRECT = Variant("direct", "direct ingress", direct=True)
 OFF: tuple[tuple[str, str, Mapping[str, Mapping[str, object]]], ...] = (
     ("no-throughput", "without throughput mode", {"environment": {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}}),
+    ("accounting", "accounting: serve", {"args": {"accounting": "serve"}}),
     (
         "tracking",
-        "Serve watches for clients that leave",
+        "the same, and Serve watches for clients that leave",
         {"environment": {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": ""}},
     ),
     (
@@ -319,7 +320,10 @@ def _threads(process: psutil.Process) -> dict[int, float]:
 
 
 def _thread_name(pid: int, thread: int) -> str:
-    return Path(f"/proc/{pid}/task/{thread}/comm").read_text().strip()
+    try:
+        return Path(f"/proc/{pid}/task/{thread}/comm").read_text().strip()
+    except FileNotFoundError:
+        return "ended"  # one of a pool that has nothing to do by now
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

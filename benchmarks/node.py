@@ -71,8 +71,8 @@ def private_node() -> Iterator[Node]:
         yield Node(scratch, scratch / "store")
 
 
-def compile_pictures(node: Node) -> Artifact:
-    """A small network that takes 150 KB rows: `image` uint8 [n, 3, 224, 224] to `scores` float32 [n, 3]."""
+def compile_pictures(node: Node, side: int = 224) -> Artifact:
+    """A small network, 150 KB a row by default: `image` uint8 [n, 3, side, side] to `scores` float32 [n, 3]."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -83,17 +83,17 @@ def compile_pictures(node: Node) -> Artifact:
             helper.make_node("Flatten", ["means"], ["scores"]),
         ],
         "pictures",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", 3, 224, 224])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", 3, side, side])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
     )
-    source = node.scratch / "pictures.onnx"
+    source = node.scratch / f"pictures{side}.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
     recipe = CompileRecipe.parse(
         {
             "name": "pictures",
             "source": str(source),
             "input_format": "NCHW",
-            "inputs": {"image": [-1, 3, 224, 224]},
+            "inputs": {"image": [-1, 3, side, side]},
             "gears": list(COSTS_MS),
         }
     )

@@ -13,6 +13,7 @@ import argparse
 import gc
 import time
 from collections.abc import Sequence
+from itertools import cycle, islice
 from typing import NamedTuple
 
 from ascend_serve.batching.costs import CostTable
@@ -66,27 +67,26 @@ def cost_us(mix: Mix, policy: Policy, tables: Sequence[CostTable]) -> float:
     """CPU microseconds of a ticket: its offer, and its share of planning and landing."""
     planner = Planner(tables, policy, slots=2, max_queued_rows=10 * WAITING, priority_levels=mix.levels)
     turns = range(max(1, len(mix.deadlines_s)) * mix.levels * mix.buckets)
-    asked = [
+    asked = cycle(
         (
             mix.deadlines_s[turn % len(mix.deadlines_s)] if mix.deadlines_s else None,
             1 + turn % mix.levels if mix.levels > 1 else None,
             tuple(range(turn % mix.buckets, mix.buckets)),
         )
         for turn in turns
-    ]
+    )
     now = 1000.0
     running: list[Batch] = []
     started = 0.0
-    ended = offered = 0
+    ended, coming = 0, WAITING
     while ended < WAITING + TICKETS:
         if ended >= WAITING and not started:
             started = time.process_time()
             ended = WAITING
-        for _ in range(16 if offered >= WAITING else WAITING):
-            within, priority, fits = asked[offered % len(asked)]
+        for within, priority, fits in islice(asked, coming):
             deadline = None if within is None else now + within
             planner.offer(now, 1, fits=fits, deadline=deadline, priority=priority)
-            offered += 1
+        coming = 16
         now += 0.008
         while (batch := planner.plan(now)) is not None:
             running.append(batch)

@@ -228,6 +228,19 @@ def free_ports(count: int) -> list[int]:
     raise OSError(f"no {count} free ports between {_FREE.start} and {_FREE.stop}")
 
 
+def own_grpc_ports() -> dict[str, str]:
+    """Variables that keep the gRPC ports of replicas apart from those of another Serve on this machine.
+
+    gRPC's servers share a port with whoever listens there already (its option `so_reuseport`), and Serve starts at
+    40000 in each cluster: a request to one could be answered by a replica of the other. HTTP's ports are not shared.
+    """
+    first = 41_000 + os.getpid() % 90 * 100
+    return {
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(first + 100),
+    }
+
+
 def spent(before: Mapping[int, Used], after: Mapping[int, Used]) -> list[Used]:
     """What each process used between two readings; one that came in between counts from 0."""
     return [

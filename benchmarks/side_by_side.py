@@ -84,7 +84,7 @@ def full_cast(
     cast = Cast()
     sides.add_plain(cast, node, work)
     sides.add_stock(cast, node, work, waits_ms=waits_ms)
-    sides.add_fast(cast, node, work, policies=policies, waits_ms=tuned_waits_ms)
+    sides.add_fast(cast, node, work, policies=policies, waits_ms=tuned_waits_ms, by_hand=True)
     sides.add_fastapi(cast, node, work)
     try:
         python = rivals_python()

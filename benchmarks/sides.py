@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from benchmarks.workloads import Workload
 
 FAST, STOCK, PLAIN = "fast", "stock", "plain"
 BATCH = "serve.batch"
+HAND = "hand-written"
 _BIN = Path(sys.executable).parent
 _APPLICATIONS_MOST = 8
 _REPLICAS_EACH = 20
@@ -81,16 +82,37 @@ def add_plain(cast: Cast, node: Node, work: Workload) -> None:
 
 
 def add_fast(
-    cast: Cast, node: Node, work: Workload, *, policies: Sequence[str], waits_ms: Sequence[float]
+    cast: Cast,
+    node: Node,
+    work: Workload,
+    *,
+    policies: Sequence[str],
+    waits_ms: Sequence[float],
+    by_hand: bool = False,
 ) -> None:
     """Ray's fast data path as `ascend-serve run` sets it: ours with each policy, and `@serve.batch` with each wait.
+
+    Args:
+        cast: what this is added to.
+        node: of this run.
+        work: what is served.
+        policies: of ours.
+        waits_ms: of `@serve.batch`.
+        by_hand: also a bare replica written by hand.
 
     Raises:
         ValueError: more applications than one node should carry.
     """
-    if len(policies) + len(waits_ms) > _APPLICATIONS_MOST:
-        raise ValueError(f"{len(policies)} policies and {len(waits_ms)} waits: at most {_APPLICATIONS_MOST}")
+    if len(policies) + len(waits_ms) + by_hand > _APPLICATIONS_MOST:
+        raise ValueError(
+            f"{len(policies)} policies, {len(waits_ms)} waits and {int(by_hand)} by hand: at most {_APPLICATIONS_MOST}"
+        )
     applications, sides = _batched_with(work, waits_ms, FAST, f"{BATCH} tuned")
+    if by_hand:
+        applications.append(_hand_written(work))
+        # As ours, it does not have Serve watch for clients that leave.
+        requests = work.raw(f"/{HAND}/", {"x-request-disconnect-disabled": "?1"})
+        sides += _both_doors(FAST, HAND, "a bare ASGI replica that batches late, by hand", requests, HAND)
     for policy in policies:
         applications.append(_ours(work, policy))
         requests = work.oip(f"/{policy}", {})
@@ -189,18 +211,20 @@ def _batched_with(
 
 
 def _batched(work: Workload, name: str, prefix: str, wait_ms: float | None) -> dict[str, Any]:
-    model = work.for_rivals()
-    described = {
-        "path": model.path,
-        "gears": model.gears,
-        "row_bytes": model.row_bytes,
-        "output_row_bytes": model.output_row_bytes,
-    }
     return {
         "name": name,
         "route_prefix": prefix,
         "import_path": "benchmarks.baselines.serve_batch:build",
-        "args": {"model": described, "wait_ms": wait_ms},
+        "args": {"model": asdict(work.for_rivals()), "wait_ms": wait_ms},
+    }
+
+
+def _hand_written(work: Workload) -> dict[str, Any]:
+    return {
+        "name": HAND,
+        "route_prefix": f"/{HAND}",
+        "import_path": "benchmarks.baselines.hand_written:build",
+        "args": {"model": asdict(work.for_rivals())},
     }
 
 

@@ -1,7 +1,8 @@
 """One engine that stays up over several streams of rows, in this process and without Ray, and keeps its journal.
 
 So it has learnt in one stream what it goes by in the next, as a replica has that has served for some seconds. Rows of
-150 KB come alone or in groups, each group at one moment.
+150 KB come alone or in groups, each group at one moment. Between two streams there is a pause in which the engine's
+estimate of the rate fades, so that each begins as a simulation does.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ascend_serve.batching.journal import Event, Happened, Header
+from ascend_serve.batching.journal import Event, Happened, Header, Retuned
 from ascend_serve.batching.policy import policy_named
+from ascend_serve.batching.rates import TIME_CONSTANT_S
 from ascend_serve.engine import Engine, Results
 from ascend_serve.runtime.lane import Lane, LaneReport
 from ascend_serve.simulating.replaying import Recording
 
 _DISTINCT = 16
 _MOST_QUEUED_ROWS = 1 << 16
-_BEGIN_S = 0.05
+_BEGIN_S = 3 * TIME_CONSTANT_S
 _SETTLE_S = 30.0
 
 
@@ -45,7 +47,8 @@ class Streamed(NamedTuple):
 
     Attributes:
         latencies_ms: of each row, from when it was due until its caller had the answer.
-        recording: the journal from the engine's beginning until the last answer.
+        recording: the journal from the stream's beginning until the last answer; its header tells by which tables the
+            engine decided when the stream began.
     """
 
     latencies_ms: list[float]
@@ -76,6 +79,7 @@ class Steady:
         loop = asyncio.get_running_loop()
         latencies_ms: list[float] = []
         answers: list[asyncio.Future[Results]] = []
+        first = len(self._journal.happened)
         begin = time.monotonic() + _BEGIN_S
 
         def answered(at: float, _: asyncio.Future[Results]) -> None:
@@ -89,7 +93,7 @@ class Steady:
 
         await asyncio.to_thread(_feed, loop, offer, begin, groups)
         await asyncio.wait_for(asyncio.gather(*answers), _SETTLE_S)
-        return Streamed(latencies_ms, self._journal.recording)
+        return Streamed(latencies_ms, self._journal.since(first))
 
 
 @asynccontextmanager
@@ -133,10 +137,20 @@ class _Kept:
         else:
             self.happened.append(event)
 
-    @property
-    def recording(self) -> Recording:
+    def since(self, first: int) -> Recording:
         assert self._header is not None, "an engine notes its header first"
-        return Recording(self._header, tuple(self.happened))
+        return recording_since(self._header, self.happened, first)
+
+
+def recording_since(header: Header, happened: Sequence[Happened], first: int) -> Recording:
+    """The part of a journal from event number `first` on, before which nothing waited or ran.
+
+    Its header has the tables and the policy that held then.
+    """
+    held = next((one for one in reversed(happened[:first]) if isinstance(one, Retuned)), None)
+    if held is not None:
+        header = header._replace(tables=held.tables, policy=held.policy)
+    return Recording(header, tuple(happened[first:]))
 
 
 def _feed(

@@ -20,3 +20,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("ASCEND_SERVE_"):
             monkeypatch.delenv(name)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "judge: a client of others, in an environment of its own; see make test-full"
+    )
+    config.addinivalue_line("markers", "kuberay: wants KubeRay's CRDs; see docs/kubernetes.md")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out of a run the judges that it does not ask for, since it has nothing to judge by."""
+    unasked = [mark for mark in ("judge", "kuberay") if mark not in config.option.markexpr]
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]

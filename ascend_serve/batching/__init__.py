@@ -9,5 +9,6 @@ decision can be tested step by step and replayed. Read in this order:
     policy      at which gear                            choice (what it sees), optimal (smdp: the solver), rates
     costs       what a gear takes on the device          refining (from live batches), prices (looked up), forecast
     sharing     one device among several models
+    routing     among several replicas, which one finishes a request first
     journal     what a planner did, to be replayed       fields (checks of files handed to us)
 """

@@ -49,9 +49,10 @@ class Alarms:
         while bins and bins[0] * BIN_S <= now + BIN_S:
             tickets = self._far.pop(heappop(bins))
             self._far_alarms -= len(tickets)
-            for ticket in tickets:
-                if ticket.state is _WAITING:
-                    near.add(ticket.latest, ticket)
+            coming = [(one.latest, one.number, one) for one in tickets if one.state is _WAITING]
+            coming.sort()
+            for at, _, ticket in coming:
+                near.add(at, ticket)
         far_at = bins[0] * BIN_S if bins else inf
         while near.times:
             at, ticket = near.times[0], near.tickets[0]

@@ -21,7 +21,8 @@ from ascend_serve.batching.ticket import Piece, Ticket, TicketState
 from ascend_serve.batching.waiting import Turn, Waiting
 
 _RUNNING = TicketState.RUNNING
-_new = tuple.__new__  # Piece(...) takes twice as long, for each ticket
+_EITHER = Turn.EITHER
+_new = tuple.__new__  # Piece(...) and View(...) take twice as long or more
 
 
 class Composer:
@@ -66,6 +67,8 @@ class Composer:
             self._closings = [policy.closing(one.gears) for one in prices]
         self._turn = Turn.EITHER
         self.ask_at = inf
+        # What `_shut` remembers: while the forecast is the same, until when, and when to compose again.
+        self._shut_by, self._shut_until, self._shut_ask_at = -1, -inf, inf
 
     def compose(self, now: float, *, busy: bool, draining: bool) -> tuple[int, list[Piece]] | None:
         """The bucket and the pieces of the next batch, or None when nothing is to be started now.
@@ -75,6 +78,9 @@ class Composer:
             busy: whether a batch runs.
             draining: whether nobody comes any more, so that there is nothing to wait for.
         """
+        if busy and self.is_shut(now):
+            self.ask_at = self._shut_ask_at
+            return None
         self.ask_at = inf
         while self._waiting.tickets:
             lines = self._waiting.lines
@@ -128,6 +134,7 @@ class Composer:
                     return full, self._prices[full.bucket].best
                 one = self._prices[first.bucket]
                 if not (one.costs.overlap and self._opens(now, one.longest_s)):
+                    self._shut(now)
                     return None
             if self._deferred and not draining and waiting.with_deadline == waiting.tickets:
                 ready = self._ready(now, first, lines)
@@ -170,6 +177,24 @@ class Composer:
             self.ask_at = opening
             return False
         return True
+
+    def _shut(self, now: float) -> None:
+        """Remember that nothing is sealed beside what runs, whoever comes, until the best gear is full.
+
+        With several buckets it hangs on who waits.
+        """
+        if len(self._prices) == 1 and not self._forecast.overdue(now):
+            self._shut_by = self._forecast.changes
+            self._shut_ask_at = self.ask_at
+            self._shut_until = min(self.ask_at, self._forecast.oldest_back_at)
+
+    def is_shut(self, now: float) -> bool:
+        """Whether nothing can be sealed beside what runs, for a reason that `compose` found and that still holds."""
+        return (
+            self._shut_by == self._forecast.changes
+            and now < self._shut_until
+            and self._waiting.rows < self._prices[0].best
+        )
 
     def _full(self, now: float, first: Group, lines: list[Line]) -> Group | None:
         """A group that fills its best gear, while the device is busy: the first one if it does.
@@ -233,7 +258,7 @@ class Composer:
         if patience_ms is not None and now >= oldest_at + patience_ms / 1e3:
             oldest_ms = max(oldest_ms, patience_ms)  # whatever rounding makes of the difference
         gear = policy.choose(
-            View(rows, oldest_ms, self._rate.per_ms(now), bucket, prices.gears, prices.costs)
+            _new(View, (rows, oldest_ms, self._rate.per_ms(now), bucket, prices.gears, prices.costs))
         )
         if gear == WAIT:
             if patience_ms is not None:
@@ -260,12 +285,13 @@ class Composer:
         if not head.large:
             least = head.head.rows
             room = max(room, cover(least) if self._closings is None else least)
-        timed, crowded = waiting.with_deadline, waiting.rows >= prices.best
+        soonest, crowded = waiting.next_latest(now), waiting.rows >= prices.best
         taken, rows = self._take(head, lines, room, until)
-        if timed:
+        if soonest < inf:
             gear = cover(rows)
-            late = late_in(taken, self._forecast.back_at(now, prices.stages_s[gear]))
-            if late:
+            back = self._forecast.back_at(now, prices.stages_s[gear])
+            # Most often there is time enough for all that waited.
+            if soonest < back and (late := late_in(taken, back)):
                 back_at = partial(self._forecast.back_at, now)
                 smaller = smaller_batch(taken, gear, prices, back_at, crowded=crowded)
                 room, count = smaller or (gear, 0)
@@ -287,7 +313,11 @@ class Composer:
         Of a large one there may be more rows than room.
         """
         waiting = self._waiting
-        taken: list[Ticket] = []
+        if not waiting.large_tickets:
+            before = waiting.rows
+            taken = waiting.take([line for line in lines if line.rows], room, until)
+            return taken, before - waiting.rows
+        taken = []
         left = room
         if head.large:
             leader = waiting.take_head(head)
@@ -298,7 +328,7 @@ class Composer:
             before = waiting.rows
             taken += waiting.take(small, left, until)
             left -= before - waiting.rows
-        if waiting.large_tickets and left > 0:
+        if left > 0:
             before = waiting.rows
             taken += waiting.take_large([line for line in lines if line.large], left, until)
             left -= before - waiting.rows
@@ -328,11 +358,13 @@ class Composer:
         at = 0
         split = False
         for ticket in taken:
-            start = ticket.sealed_rows
-            rows = ticket.rows - start
+            rows = ticket.rows
             ticket.bucket = bucket
+            start = 0
             if ticket.large:
                 split = True
+                start = ticket.sealed_rows
+                rows -= start
                 if rows > room - at:
                     rows = room - at
                     ticket.sealed_rows += rows
@@ -346,8 +378,8 @@ class Composer:
             at += rows
         if split:
             self._turn = Turn.SMALL
-        elif self._turn is not Turn.EITHER and self._waiting.large_tickets:
+        elif self._turn is not _EITHER and self._waiting.large_tickets:
             self._turn = Turn.LARGE
         else:
-            self._turn = Turn.EITHER
+            self._turn = _EITHER
         return pieces

@@ -26,35 +26,36 @@ class Forecast:
         host_s: seconds of the host around each batch.
         compute_until: when the last batch that was sealed has been computed, in seconds; minus infinity if none runs.
         back_until: when it is back.
+        free_until: when the device could compute what comes after all that was sealed: one of the two before.
+        oldest_back_at: when the batch that was sealed first is back; infinite if none runs.
+        changes: how often any of this has changed.
     """
 
     __slots__ = (
         "_backs_at",
         "_copy_in_until",
-        "_oldest_back_at",
         "_overlap",
         "back_until",
+        "changes",
         "compute_until",
+        "free_until",
         "host_s",
+        "oldest_back_at",
     )
 
     def __init__(self) -> None:
-        self.tune(host_s=0.0, overlap=True)
+        self.changes = 0
         self._copy_in_until = self.compute_until = self.back_until = -inf
+        self.tune(host_s=0.0, overlap=True)
         self._backs_at: dict[int, float] = {}
-        self._oldest_back_at = inf
+        self.oldest_back_at = inf
 
     def tune(self, *, host_s: float, overlap: bool) -> None:
         """Reckon with so many seconds of the host around each batch, and with stages that overlap or do not."""
+        self.changes += 1
         self.host_s = host_s
         self._overlap = overlap
-
-    def free_at(self, now: float) -> float:
-        """When the device could compute what comes after all that was sealed, in seconds; not before `now`."""
-        if now > self._oldest_back_at:
-            self.catch_up(now)
-        free_at = self.compute_until if self._overlap else self.back_until
-        return free_at if free_at > now else now
+        self.free_until = self.compute_until if overlap else self.back_until
 
     def back_at(self, now: float, stages: StageSeconds) -> float:
         """When a batch with these stages would be back, if it were sealed at `now`."""
@@ -64,12 +65,12 @@ class Forecast:
 
     def catch_up(self, now: float) -> None:
         """Move everything to where it can be at the earliest, if the oldest batch is overdue."""
-        if now > self._oldest_back_at:
-            self._move(now - self._oldest_back_at)
+        if now > self.oldest_back_at:
+            self._move(now - self.oldest_back_at)
 
     def overdue(self, now: float) -> bool:
         """Whether a batch should have been back by now, with another behind it."""
-        return len(self._backs_at) > 1 and self._oldest_back_at <= now
+        return len(self._backs_at) > 1 and self.oldest_back_at <= now
 
     def latest_start(self, stages: StageSeconds) -> float:
         """Until when a batch with these stages can be sealed and be back as early as if it were sealed at once.
@@ -87,13 +88,15 @@ class Forecast:
 
     def sealed(self, slot: int, now: float, stages: StageSeconds) -> None:
         """Note that a batch with these stages was sealed in a slot that is free."""
+        self.changes += 1
         copy_in_s, compute_s, copy_out_s = stages
         copied_in = max(now + self.host_s, self._copy_in_until) + copy_in_s
         computed = max(copied_in, self.compute_until) + compute_s
         back_at = max(computed, self.back_until) + copy_out_s
         self._copy_in_until, self.compute_until, self.back_until = copied_in, computed, back_at
+        self.free_until = computed if self._overlap else back_at
         if not self._backs_at:
-            self._oldest_back_at = back_at
+            self.oldest_back_at = back_at
         self._backs_at[slot] = back_at
 
     def landed(self, slot: int, now: float) -> None:
@@ -105,17 +108,20 @@ class Forecast:
 
     def gone(self, slot: int) -> None:
         """Note that a batch has failed, which says nothing of the time that the others take."""
+        self.changes += 1
         del self._backs_at[slot]
         if self._backs_at:
-            self._oldest_back_at = next(iter(self._backs_at.values()))
+            self.oldest_back_at = next(iter(self._backs_at.values()))
         else:
-            self._oldest_back_at = inf
-            self._copy_in_until = self.compute_until = self.back_until = -inf
+            self.oldest_back_at = inf
+            self._copy_in_until = self.compute_until = self.back_until = self.free_until = -inf
 
     def _move(self, late_s: float) -> None:
+        self.changes += 1
         for slot in self._backs_at:
             self._backs_at[slot] += late_s
-        self._oldest_back_at += late_s
+        self.oldest_back_at += late_s
         self._copy_in_until += late_s
         self.compute_until += late_s
         self.back_until += late_s
+        self.free_until += late_s

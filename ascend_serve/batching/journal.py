@@ -173,14 +173,33 @@ class Drained(NamedTuple):
 
 
 class Retuned(NamedTuple):
-    """The planner got other cost tables, or a policy whose tables are solved."""
+    """The planner got other cost tables, or another policy, or the one it had with its tables solved."""
 
     at: float
     tables: tuple[CostTable, ...]
     policy: Told
 
 
-Happened = Offered | Refused | Cancelled | Expired | Sealed | Landed | Failed | FailedAll | Drained | Retuned
+class Bounded(NamedTuple):
+    """Another number of rows may wait."""
+
+    at: float
+    max_queued_rows: int
+
+
+Happened = (
+    Offered
+    | Refused
+    | Cancelled
+    | Expired
+    | Sealed
+    | Landed
+    | Failed
+    | FailedAll
+    | Drained
+    | Retuned
+    | Bounded
+)
 """What a line after the header is about."""
 
 Event = Header | Happened
@@ -198,6 +217,7 @@ _KINDS: dict[str, Any] = {
     "failed_all": FailedAll,
     "drained": Drained,
     "retuned": Retuned,
+    "bounded": Bounded,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -208,6 +228,18 @@ class Journal(Protocol):
     def note(self, event: Event) -> None:
         """Keep one event."""
         ...
+
+
+class Both(NamedTuple):
+    """Two journals that take the same."""
+
+    first: Journal
+    second: Journal
+
+    def note(self, event: Event) -> None:
+        """Have both keep it."""
+        self.first.note(event)
+        self.second.note(event)
 
 
 def encode(event: Event) -> bytes:

@@ -24,19 +24,20 @@ class Line(Ordered):
         fits: the buckets, cheapest shapes first.
         large: whether its tickets may be split.
         rows: rows of it that wait.
+        ended: tickets in it that wait no more.
         most_rows: a ticket of at most so many rows is whole in each of the buckets.
         row_ns: device nanoseconds of a row where rows are the cheapest.
         ahead_s: the most of a batch that may overlap the one before it: the host's part and the copy in.
         known_s: `least_s` of those numbers of rows that were asked about.
     """
 
-    __slots__ = ("_prices", "ahead_s", "fits", "known_s", "large", "most_rows", "row_ns", "rows")
+    __slots__ = ("_prices", "ahead_s", "ended", "fits", "known_s", "large", "most_rows", "row_ns", "rows")
 
     def __init__(self, fits: tuple[int, ...], large: bool, prices: Sequence[Prices]) -> None:
         super().__init__()
         self.fits = fits
         self.large = large
-        self.rows = 0
+        self.rows = self.ended = 0
         self._prices = [prices[bucket] for bucket in fits]
         self.most_rows = min(one.gears.largest for one in self._prices)
         self.row_ns = min(one.row_ns for one in self._prices)
@@ -64,20 +65,25 @@ class Line(Ordered):
 
     def take(self, room: int, until: float, by: float) -> list[Ticket]:
         """Take whole tickets in order while they fit into `room` rows; see `take_whole`."""
-        taken: list[Ticket] = []
+        choosy = until < inf or by > -inf
+        if not self.ended and self.rows == len(self.tickets) and not choosy:  # each of them has one row
+            taken = self.tickets[:room]
+            self.drop(len(taken))
+            self.rows -= len(taken)
+            return taken
+        taken = []
         left = room
         passed = 0
         for ticket in self.tickets:
             if ticket.state is _WAITING:
                 rows = ticket.rows
-                if rows > left or ticket.offered_at > until:
-                    break
-                if ticket.deadline is not None and ticket.deadline < by:
+                if rows > left or (choosy and not _wanted(ticket, until, by)):
                     break
                 left -= rows
                 taken.append(ticket)
             passed += 1
         self.drop(passed)
+        self.ended -= passed - len(taken)
         self.rows -= room - left
         return taken
 
@@ -89,14 +95,39 @@ class Line(Ordered):
         self.rows -= ticket.rows - ticket.sealed_rows
         return ticket
 
+    def settle(self) -> None:
+        """Bring a ticket that waits to the front."""
+        gone = 0
+        for ticket in self.tickets:
+            if ticket.state is _WAITING:
+                break
+            gone += 1
+        if gone:
+            self.drop(gone)
+            self.ended -= gone
+
+    def sweep(self) -> None:
+        """Drop all entries of tickets that wait no more; O(n)."""
+        super().sweep()
+        self.ended = 0
+
 
 def earliest(lines: Iterable[Line]) -> Line | None:
     """The line whose head is due first, or None if all are empty."""
     first: Line | None = None
+    due = inf
     for line in lines:
-        if line.tickets and (first is None or line.place < first.place):
-            first = line
+        if not line.times:
+            continue
+        at = line.times[0]
+        if first is None or at < due or (at == due and line.head.number < first.head.number):
+            first, due = line, at
     return first
+
+
+def _wanted(ticket: Ticket, until: float, by: float) -> bool:
+    """Whether a ticket was offered no later than `until`, and has no deadline before `by`."""
+    return ticket.offered_at <= until and (ticket.deadline is None or ticket.deadline >= by)
 
 
 def take_whole(lines: Sequence[Line], room: int, until: float = inf, by: float = -inf) -> list[Ticket]:
@@ -120,13 +151,13 @@ def take_whole(lines: Sequence[Line], room: int, until: float = inf, by: float =
         ticket = line.tickets[place]
         if ticket.state is _WAITING:
             rows = ticket.rows
-            if rows > room or ticket.offered_at > until:
-                break
-            if ticket.deadline is not None and ticket.deadline < by:
+            if rows > room or not _wanted(ticket, until, by):
                 break
             room -= rows
             line.rows -= rows
             taken.append(ticket)
+        else:
+            line.ended -= 1
         passed[line] = place = place + 1
         if place < len(line.tickets):
             heapreplace(heads, (line.times[place], line.tickets[place].number, place, line))

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 from ascend_serve.batching.ticket import Ticket, TicketState
 
+FEW = 64
+"""So many entries are moved one by one as quickly as in a block."""
+
 _WAITING = TicketState.WAITING
 
 
@@ -38,23 +41,17 @@ class Ordered:
         # Of equal times: hardly ever, for nobody new comes before those that wait.
         while place and times[place - 1] == at and tickets[place - 1].number > ticket.number:
             place -= 1
-        times.insert(place, at)
-        tickets.insert(place, ticket)
+        if place + FEW > len(times):
+            times.insert(place, at)
+            tickets.insert(place, ticket)
+        else:  # what lies behind moves as one block; `insert` moves it entry by entry, three times as slowly
+            times[place:place] = (at,)
+            tickets[place:place] = (ticket,)
 
     def drop(self, count: int) -> None:
         """Let out the first `count` entries."""
         del self.times[:count]
         del self.tickets[:count]
-
-    def settle(self) -> None:
-        """Bring a ticket that waits to the front."""
-        ended = 0
-        for ticket in self.tickets:
-            if ticket.state is _WAITING:
-                break
-            ended += 1
-        if ended:
-            self.drop(ended)
 
     def sweep(self) -> None:
         """Drop all entries of tickets that wait no more; O(n)."""

@@ -72,6 +72,7 @@ STEP_S = 1.0
 
 _RUNNING = TicketState.RUNNING
 _DONE = TicketState.DONE
+_new = tuple.__new__  # Batch(...) takes three times as long
 
 
 class Planner:
@@ -115,6 +116,7 @@ class Planner:
             raise ConfigError(f"priority_levels is {priority_levels}; at least 1 is needed")
         self._slots = slots
         self._max_queued_rows = max_queued_rows
+        self._rows_when_bound = 0
         self._most_running = slots if in_flight is None else in_flight
         self._levels = priority_levels
         self._middle = (priority_levels + 1) // 2
@@ -167,7 +169,12 @@ class Planner:
         waiting = self._waiting
         if waiting.rows + rows > self._max_queued_rows:
             raise self._refusal(rows)
-        level = self._middle if priority is None else self._level(priority)
+        if priority is None:
+            level = self._middle
+        elif 1 <= priority <= self._levels:
+            level = priority
+        else:
+            raise self._no_level(priority)
         line = waiting.small.get(fits)
         if line is None or rows > line.most_rows:
             line = waiting.line_for(fits, rows)
@@ -178,12 +185,15 @@ class Planner:
         if level > 1:
             due += (level - 1) * STEP_S
         if deadline is not None:
-            own_s = line.known_s.get(rows) or line.least_s(rows)
-            latest = deadline - own_s
+            latest = deadline - (line.known_s.get(rows) or line.least_s(rows))
             # Most often there is time for all that waits, whoever goes before it.
-            free_at = self._forecast.free_at(now)
-            all_s = (waiting.work_ns + rows * line.row_ns) / 1e9
-            if free_at + all_s >= latest:
+            forecast = self._forecast
+            if now > forecast.oldest_back_at:
+                forecast.catch_up(now)
+            free_at = forecast.free_until
+            if free_at < now:
+                free_at = now
+            if free_at + (waiting.work_ns + rows * line.row_ns) / 1e9 >= latest:
                 ahead_s = waiting.ahead_ns(now, due) / 1e9
                 check_in_time(deadline - now, rows, line, free_at - now, ahead_s)
         ticket = Ticket(self._offers, rows, now, deadline, line.fits, level, line.large, due, latest)
@@ -250,6 +260,17 @@ class Planner:
         for ticket in tickets:
             self._waiting.rejoin(ticket)
 
+    def bound(self, max_queued_rows: int) -> None:
+        """Let at most so many rows wait from now on; those that wait beyond it stay.
+
+        Raises:
+            ConfigError: fewer than one.
+        """
+        if max_queued_rows < 1:
+            raise ConfigError(f"max_queued_rows is {max_queued_rows}; at least 1 is needed")
+        self._max_queued_rows = max_queued_rows
+        self._rows_when_bound = self._waiting.rows
+
     # --- decisions out --------------------------------------------------------------------------
 
     def plan(self, now: float) -> Batch | None:
@@ -270,10 +291,16 @@ class Planner:
         prices = self._prices[bucket]
         rows = pieces[-1].at + pieces[-1].rows
         gear = prices.cover(rows)
-        batch = Batch(self._free_slots.pop(), bucket, gear, rows, tuple(pieces), now)
+        batch = _new(Batch, (self._free_slots.pop(), bucket, gear, rows, tuple(pieces), now))
         self._running[batch.slot] = batch
         self._forecast.sealed(batch.slot, now, prices.stages_s[gear])
         return batch
+
+    def quiet(self, now: float) -> bool:
+        """Whether `plan` would find nothing to do at `now`, as far as can be told at once; asking it does no harm."""
+        if self._waiting.with_deadline or not self._running:
+            return False
+        return len(self._running) >= self._most_running or self._composer.is_shut(now)
 
     def take_expired(self, now: float) -> list[Ticket]:
         """The tickets that EXPIRED by `now` and were not returned before; `Ticket.reason` says why.
@@ -350,14 +377,12 @@ class Planner:
         self._prices = prices
         self._waiting = waiting
 
-    def _level(self, priority: int) -> int:
-        """The level of a request that names one."""
-        if not 1 <= priority <= self._levels:
-            raise RequestError(
-                f"priority {priority}: this model has {self._levels} level{'s' * (self._levels > 1)}; "
-                "1 is the most urgent"
-            )
-        return priority
+    def _no_level(self, priority: int) -> RequestError:
+        """Why a request may not have this level."""
+        return RequestError(
+            f"priority {priority}: this model has {self._levels} level{'s' * (self._levels > 1)}; "
+            "1 is the most urgent"
+        )
 
     def _refusal(self, rows: int) -> RequestTooLarge | QueueFull:
         """Why `rows` more rows may not wait."""
@@ -417,7 +442,8 @@ class Planner:
         slots = [*self._free_slots, *self._running]
         rules = {
             **self._waiting.rules(),
-            "no more rows wait than may": self._waiting.rows <= self._max_queued_rows,
+            "no more rows wait than may": self._waiting.rows
+            <= max(self._max_queued_rows, self._rows_when_bound),
             "a slot is free or owned by one batch": sorted(slots) == list(range(self._slots)),
             "no more batches run than may": len(self._running) <= self._most_running,
         }

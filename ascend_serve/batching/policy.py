@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import gcd, isfinite
 from typing import Any
 
 from ascend_serve.batching.choice import WAIT, Closing, ClosingPolicy, Policy, View
@@ -32,12 +32,14 @@ __all__ = [
     "ClosingPolicy",
     "Fixed",
     "FixedWait",
+    "LeastTime",
     "MinCost",
     "Optimal",
     "PadUp",
     "Policy",
     "StepDown",
     "View",
+    "check_fits",
     "policy_named",
 ]
 
@@ -102,6 +104,32 @@ class MinCost(_AtOnce):
             return up
         ms_of = view.costs.ms_of
         return up if ms_of(up) / rows < ms_of(down) / down else down
+
+
+@dataclass(frozen=True, slots=True)
+class LeastTime(_AtOnce):
+    """Clears all that waits in the least device time: for rows that are all there, none of them waited for alone.
+
+    It has no name that settings use, since whoever serves cares for each answer.
+    """
+
+    def prepared(self, tables: Sequence[CostTable]) -> LeastTime:
+        """Itself."""
+        return self
+
+    def choose(self, view: View) -> int:
+        """The gear that the shortest way through all rows begins with; the largest of equals."""
+        gears = view.gears
+        if view.rows >= 2 * gears.largest:
+            return view.costs.best_gear(gears)
+        # Gears of thousands of rows have a large divisor in common, and what waits is padded up to it anyway.
+        unit = gcd(*gears)
+        ways = [(gear // unit, view.costs.pace_ms_of(gear)) for gear in gears]
+        least_ms = [0.0]
+        for units in range(1, -(-view.rows // unit) + 1):
+            least_ms.append(min(ms + least_ms[max(0, units - size)] for size, ms in ways))
+        left = len(least_ms) - 1
+        return unit * min(ways, key=lambda way: (way[1] + least_ms[max(0, left - way[0])], -way[0]))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +251,17 @@ POLICIES: dict[str, Any] = {
     "fixed": Fixed,
 }
 """Every policy by the name that settings use; the fields of its class are its options."""
+
+
+def check_fits(policy: Policy, compiled: Gears) -> None:
+    """Check that a policy can decide for a model with these gears.
+
+    Raises:
+        ConfigError: it wants a gear that is not compiled, or closes batches that are larger than any.
+    """
+    usable = policy.usable(compiled)
+    if isinstance(policy, ClosingPolicy):
+        policy.closing(usable)
 
 
 def policy_named(name: str, **options: object) -> Policy:

@@ -51,6 +51,7 @@ class Prices:
             least = min(least, costs.total_ms_of(gears.sizes[place]) / 1e3)
             self._least_s[place] = least
         self._largest = gears.largest
+        self._most = MOST_LOOKED_AT * gears.largest
         self._covers = [gears.cover(rows) for rows in range(gears.largest)]
         self._paces = [(gear, costs.pace_ms_of(gear)) for gear in gears]
         self._clear_ms = [0.0]
@@ -72,12 +73,13 @@ class Prices:
 
         It is exact as far as decisions look, and best gears beyond (facts: peers §4.6).
         """
-        most = MOST_LOOKED_AT * self.gears.largest
-        if rows > most:
-            runs = -(-(rows - most) // self.best)
-            return runs * self._best_ms + self.clear_ms(rows - runs * self.best)
         known = self._clear_ms
-        while len(known) <= rows:
-            size = len(known)
-            known.append(min(pace + known[max(0, size - gear)] for gear, pace in self._paces))
+        if rows < len(known):
+            return known[rows]
+        beyond = rows - self._most
+        if beyond > 0:
+            runs = -(-beyond // self.best)
+            return runs * self._best_ms + self.clear_ms(rows - runs * self.best)
+        for size in range(len(known), rows + 1):
+            known.append(min([pace + known[max(0, size - gear)] for gear, pace in self._paces]))
         return known[rows]

@@ -133,8 +133,20 @@ class CostBook:
     @property
     def drifted(self) -> bool:
         """Whether a gear, or the host, is now too far from the tables that were handed out last."""
+        return bool(self._drifted) or self._host_drifted
+
+    @property
+    def paces_drifted(self) -> bool:
+        """Whether that moves the time from one batch to the next, for which policies are solved.
+
+        The host's part alone does so only where stages do not overlap (`CostTable.pace_ms_of`).
+        """
+        return bool(self._drifted) or (self._host_drifted and not self._overlap)
+
+    @property
+    def _host_drifted(self) -> bool:
         moved_ms = abs(self._host_ms - self._told_host_ms)
-        return bool(self._drifted) or moved_ms > max(HOST_DRIFT_MS, self._told_host_ms / 5)
+        return moved_ms > max(HOST_DRIFT_MS, self._told_host_ms / 5)
 
     def tables(self) -> tuple[CostTable, ...]:
         """Hand out cost tables as they are by now, one for each bucket; drift counts from these on."""
@@ -151,6 +163,15 @@ class CostBook:
         self._told = {key: Stages(*means) for key, means in self._means.items()}
         self._drifted.clear()
         return tables
+
+    def drift(self) -> dict[int, float]:
+        """By gear: its time by now over what was measured first; of its buckets, the one that moved most."""
+        moved: dict[int, float] = {}
+        for (bucket, gear), means in self._means.items():
+            ratio = sum(means) / max(sum(self._times[bucket, gear].stages), TIMER_STEP_MS)
+            if abs(ratio - 1) >= abs(moved.get(gear, 1.0) - 1):
+                moved[gear] = ratio
+        return moved
 
     def times(self) -> dict[tuple[int, int], Timing]:
         """Times by (bucket, gear) as they are by now; empty when nothing was measured.

@@ -14,6 +14,7 @@ until the device is free, one that always has a full batch ready would never let
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
@@ -64,6 +65,7 @@ class Share:
         self._members: list[Member] = []
         self._running = 0
         self._time_ms = 0.0
+        self._trials: deque[Callable[[], None]] = deque()
         self.last_landing = float("-inf")
 
     @property
@@ -109,6 +111,22 @@ class Share:
         self._running -= 1
         if measured_ms is not None:
             member.used_ms += (measured_ms - expected_ms) / member.weight
+
+    def trial(self, start: Callable[[], None]) -> None:
+        """Have a part of a failed batch run while no other such part does: now, or after those that asked before.
+
+        Args:
+            start: called once, when it may run; `tried` is to follow, even if it has nothing to run any more.
+        """
+        self._trials.append(start)
+        if len(self._trials) == 1:
+            start()
+
+    def tried(self) -> None:
+        """Note that the part whose turn it was is back, well or not: the next one may run."""
+        self._trials.popleft()
+        if self._trials:
+            self._trials[0]()
 
     def _start_next(self) -> bool:
         """Give the turn to one member after the other, until one takes it."""

@@ -72,8 +72,7 @@ class Piece(NamedTuple):
     at: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class Batch(NamedTuple):
     """Tickets sealed for one slot.
 
     Attributes:

@@ -15,13 +15,16 @@ _VERBS = {
     "artifacts": "List, show, import, copy and clean the artifacts of a store.",
     "check": "Validate a whole Serve file; unknown keys anywhere are errors.",
     "compile": "Compile recipes for all their SoCs, as parallel Ray tasks.",
+    "doctor": "Examine this machine: driver, CANN, devices, artifacts, Ray; each finding with its fix.",
     "import-atc": "Turn ATC command lines into recipes, and say what is wrong with them.",
     "init-recipe": "Propose a first recipe for a model.",
     "inspect": "Show what a compiled model is, or how two differ.",
     "plan": "Simulate a load: how many NPUs it needs, what each policy gives, which gears to compile.",
     "preflight": "See what would go wrong with a recipe, before ATC runs.",
+    "profile": "Run CANN's profiler over a live application, and summarise what it found.",
     "replay": "Show what a planner's journal tells, beside what other policies would have done.",
     "run": "Serve a file on this machine, over Serve's fast data path, until Ctrl-C.",
+    "trace": "Record a timeline of a live application, for Perfetto or chrome://tracing.",
     "verify": "Compare what an artifact computes with its source model, at each gear.",
 }
 """Verb → its line in the help, so that the help needs none of their modules, some of which import Ray."""

@@ -23,6 +23,7 @@ from ascend_serve.cli.ports import LOOPBACK, Ports
 from ascend_serve.cli.watch import Watcher, start_failure
 from ascend_serve.errors import ConfigError
 from ascend_serve.serving.serve_file import check_serve_file, read_serve_file
+from ascend_serve.serving.tls import absent_files, speaks_tls
 
 DEFAULT_PORT = 8000
 
@@ -36,7 +37,10 @@ DEFAULT_PORT = 8000
     help="HTTP port. [default: that of FILE, else 8000]",
 )
 def command(file: Path, port: int | None) -> None:
-    """Serve FILE on this machine, on loopback, over Serve's fast data path, until Ctrl-C."""
+    """Serve FILE on this machine, on loopback, over Serve's fast data path, until Ctrl-C.
+
+    A FILE with a certificate (http_options.ssl_*) is served over HTTPS, and then by Serve's Python proxy.
+    """
     raise SystemExit(run_file(file, port))
 
 
@@ -47,7 +51,7 @@ def run_file(path: Path, port: int | None) -> int:
         0 after Ctrl-C; 1 if Serve did not start or ended by itself, or an application failed, which is then told.
 
     Raises:
-        ConfigError: the file has errors, or its port is taken; nothing was started.
+        ConfigError: the file has errors, its key or certificate is not here, or its port is taken; nothing was started.
     """
     content = read_serve_file(path)
     findings = check_serve_file(content, Path.cwd())
@@ -57,6 +61,10 @@ def run_file(path: Path, port: int | None) -> int:
         click.echo(f"note: {note}", err=True)
     derived = loopback_copy(content, port)
     wanted = derived["http_options"]["port"]
+    secure = speaks_tls(derived["http_options"])
+    if secure and (absent := absent_files(derived["http_options"], Path.cwd())):
+        told = "; ".join(f"http_options.{option}: no file {file}" for option, file in absent.items())
+        raise ConfigError(f"{path}: {told}: HTTPS needs both here: docs/tls.md says how they are made")
     with Ports() as ports:
         if not ports.take(wanted):
             raise ConfigError(
@@ -67,8 +75,8 @@ def run_file(path: Path, port: int | None) -> int:
             copy = scratch / path.name
             copy.write_text(yaml.safe_dump(derived, sort_keys=False), encoding="utf-8")
             # Serve reads these when it is imported, here and in every process that inherits them.
-            env.switch_on_fast_path(scratch, ports.take_near)
-            return _serve(copy, f"http://{LOOPBACK}:{wanted}")
+            env.switch_on_fast_path(scratch, ports.take_near, haproxy=not secure)
+            return _serve(copy, f"{'https' if secure else 'http'}://{LOOPBACK}:{wanted}")
 
 
 def loopback_copy(content: Mapping[str, Any], port: int | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ _ENDED_WITH = re.compile(r"^(?:\w+\.)*\w+: ", re.MULTILINE)
 _ALERT = "[ALERT]"
 """How HAProxy's own lines of what stops it begin."""
 _STARTING_S = 0.3
-_SERVING_S = 3.0
+_SERVING_S = 10.0
 """Pauses between two looks. One costs this process and Serve's controller 15 ms of CPU together."""
 _WRAPPING = re.compile(r"^.*(?:failed with exception:|Error:)$")
 

@@ -16,7 +16,12 @@ device idles until then, while the callers can wait some microseconds.
 
 *Every request ends once*: with its results, or with one error.
 
-*A fault of the device ends everything.* What waits could only run into it; a caller can try another replica.
+*A fault of the device ends everything.* What waits could only run into it. `submit` hands what was lost so to
+`elsewhere`, if there is such a place, once: to infer twice does no harm.
+
+*A failed task ends nobody but who caused it.* The parts of its batch are run again, smaller and smaller, until whatever
+fails stands alone (`trials.py`); meanwhile everything else waits. Requests that run when their deadline has passed,
+because the device hangs, end all the same.
 
 *Costs are refined by every batch that was timed.* When a gear has drifted, the policy is solved again on another
 thread; until that is done the planner decides by what it had.
@@ -26,12 +31,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.journal import (
+    Both,
+    Bounded,
     Cancelled,
     Drained,
     Expired,
@@ -47,15 +54,24 @@ from ascend_serve.batching.journal import (
     Told,
 )
 from ascend_serve.batching.packing import Packer, Part, Tensors
-from ascend_serve.batching.planner import Batch, Planner, Ticket
+from ascend_serve.batching.planner import Batch, Planner, Ticket, TicketState
 from ascend_serve.batching.policy import Policy
 from ascend_serve.batching.refining import CostBook
 from ascend_serve.batching.sharing import Share
-from ascend_serve.engine.request import Request, Results, copy_of, expiry_of, named
+from ascend_serve.engine.request import Request, Results, copy_of, expiry_of, named, overrun_of
 from ascend_serve.engine.runner import Runner
 from ascend_serve.engine.solving import Solver
 from ascend_serve.engine.state import EngineState
-from ascend_serve.errors import AclDeviceFault, AscendServeError, LaneStalled, Refusal, TicketCancelled
+from ascend_serve.engine.trials import Back, Trials
+from ascend_serve.errors import (
+    AclDeviceFault,
+    AclResourceError,
+    AclTaskFault,
+    AscendServeError,
+    LaneStalled,
+    Refusal,
+    TicketCancelled,
+)
 from ascend_serve.metrics import NullRecorder, Outcome, Recorder
 from ascend_serve.spec.model import ModelSpec
 from ascend_serve.spec.padding import PaddedLength
@@ -63,6 +79,13 @@ from ascend_serve.spec.timing import GearTimes, Stages
 
 FLUSH_S = 1.0
 """Seconds between two flushes of the recorder; whoever collects metrics looks less often."""
+
+OVERDUE_S = 0.4
+"""A request that runs is ended so many seconds after its deadline, or up to twice as many."""
+
+Elsewhere = Callable[[AscendServeError, Tensors, float | None, int | None], Awaitable[Results]]
+"""Answers a request that a fault of the device ended here, or raises: takes that fault, and the request's tensors,
+deadline (seconds of the engine's clock) and priority."""
 
 
 class Engine:
@@ -82,6 +105,7 @@ class Engine:
         deferred: whether batches are held back for as long as deadlines allow, to fill up.
         share: the lane's, when several models are served from it; all of them on this event loop.
         weight: this model's part of the device, relative to the others' of the share.
+        elsewhere: answers what `submit` was given and a fault of the device has ended; None: the fault is raised.
         clock: monotonic seconds; deadlines are times of this clock.
         recorder: takes the metrics.
         journal: takes what went into the planner and what came out of it.
@@ -107,15 +131,17 @@ class Engine:
         deferred: bool = False,
         share: Share | None = None,
         weight: float = 1.0,
+        elsewhere: Elsewhere | None = None,
         clock: Callable[[], float] = time.monotonic,
         recorder: Recorder | None = None,
         journal: Journal | None = None,
     ) -> None:
         self._runner = runner
+        self._elsewhere = elsewhere
         self._default_deadline_s = default_deadline_s
         self._clock = clock
         self._recorder: Recorder = NullRecorder() if recorder is None else recorder
-        self._journal = journal
+        self._journal = self._own_journal = journal
         self._loop = asyncio.get_running_loop()
         self._packer = Packer(spec, slots, padded)
         overlap = (slots if in_flight is None else in_flight) > 1
@@ -140,6 +166,17 @@ class Engine:
         self._member = self._share.join(self._start_batch, weight)
         self._requests: dict[Ticket, Request] = {}
         self._fault: AscendServeError | None = None
+        self._trials = Trials(
+            [bucket.gears for bucket in spec.buckets],
+            self._requests,
+            self._share,
+            post=self._post,
+            blame=self._blame,
+            settled=self._settled,
+            fail=self.fail,
+            resume=self.pump,
+        )
+        self._overdue: asyncio.TimerHandle | None = None
         self._pump_scheduled = False
         self._is_settled = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -157,14 +194,21 @@ class Engine:
         """Offer a request and wait for its results; a caller that is cancelled cancels the request.
 
         Raises:
-            What `offer` raises, and what ends `Request.result`.
+            What `offer` raises, what ends `Request.result`, and what `elsewhere` raises.
         """
-        request = self.offer(tensors, deadline=deadline, priority=priority)
+        request = None
         try:
+            request = self.offer(tensors, deadline=deadline, priority=priority)
             return await request.result
         except asyncio.CancelledError:
-            request.cancel()
+            if request is not None:
+                request.cancel()
             raise
+        except (AclDeviceFault, LaneStalled) as error:
+            if self._elsewhere is None:
+                raise
+            fault = error
+        return await self._elsewhere(fault, tensors, deadline, priority)
 
     def offer(
         self, tensors: Tensors, *, deadline: float | None = None, priority: int | None = None
@@ -194,12 +238,14 @@ class Engine:
             deadline = now + self._default_deadline_s
         if self._flush is None:
             self._flush = self._loop.call_later(FLUSH_S, self._flush_recorder)
+            if self._overdue is None:
+                self._overdue = self._loop.call_later(OVERDUE_S, self._end_overdue)
         try:
             ticket = self._planner.offer(now, size.rows, fits=size.fits, deadline=deadline, priority=priority)
         except Refusal as refusal:
-            self._recorder.request_refused(size.rows)
+            reason = type(refusal).__name__
+            self._recorder.request_refused(size.rows, reason)
             if self._journal is not None:
-                reason = type(refusal).__name__
                 self._journal.note(Refused(now, size.rows, size.fits, deadline, priority, reason))
             raise
         if self._journal is not None:
@@ -215,9 +261,7 @@ class Engine:
     def cancel(self, request: Request) -> None:
         """End a request whose caller has left; see `Request.cancel`."""
         ticket = request.ticket
-        if self._planner.cancel(ticket):
-            if self._journal is not None:
-                self._journal.note(Cancelled(self._clock(), ticket.number))
+        if self._left(ticket):
             self._end(
                 ticket, Outcome.CANCELLED, TicketCancelled("the caller left before the result was there")
             )
@@ -232,7 +276,7 @@ class Engine:
             self._journal.note(Drained(self._clock()))
         self.pump()  # what was held back for more to come has nothing left to wait for
         await self._idle.wait()
-        self._recorder.flush(0)
+        self._recorder.flush(0, self._book.drift())
 
     def fail(self, error: AscendServeError) -> None:
         """End every request with `error`, and refuse all later ones with it: the device is lost.
@@ -246,6 +290,10 @@ class Engine:
                 self._end(ticket, Outcome.FAILED, copy_of(error))
             if self._journal is not None:
                 self._journal.note(FailedAll(self._clock()))
+            for batch in self._trials.give_up():
+                self._planner.failed(batch)
+                if self._journal is not None:
+                    self._journal.note(Failed(self._clock(), batch.slot))
 
     def state(self) -> EngineState:
         """What waits and what runs, now."""
@@ -257,6 +305,13 @@ class Engine:
             draining=self._planner.draining,
             fault=self._fault,
         )
+
+    def follow(self, journal: Journal | None) -> None:
+        """Have a second journal take what happens from now on, beside the engine's own; None ends that."""
+        if journal is None or self._own_journal is None:
+            self._journal = journal or self._own_journal
+        else:
+            self._journal = Both(self._own_journal, journal)
 
     def times(self) -> GearTimes:
         """What each gear takes by now, refined by the batches that were timed; empty if nothing was measured."""
@@ -271,6 +326,23 @@ class Engine:
             Whatever the policy's own `prepared` raises.
         """
         await self._solver.first()
+
+    async def change(self, *, policy: Policy, max_queued_rows: int, default_deadline_s: float | None) -> None:
+        """Go by other settings from now on, and return when it does; what waits and what runs goes on.
+
+        Args:
+            policy: solved on another thread, while the old one decides.
+            max_queued_rows: the most rows that may wait; those that wait beyond it stay.
+            default_deadline_s: as for the constructor; requests that were accepted keep their deadlines.
+
+        Raises:
+            ConfigError: a bound below 1, or a policy that wants a gear which is not compiled; nothing has changed.
+        """
+        await self._solver.change(policy)
+        self._planner.bound(max_queued_rows)
+        self._default_deadline_s = default_deadline_s
+        if self._journal is not None:
+            self._journal.note(Bounded(self._clock(), max_queued_rows))
 
     def _adopt(self, tables: Sequence[CostTable], policy: Policy) -> None:
         """Decide by other tables from now on."""
@@ -295,7 +367,7 @@ class Engine:
 
     def _start_batch(self) -> float | None:
         """Launch the batch that is to run now, if there is one; the milliseconds of the device that it needs."""
-        if not self._planner.queued_rows:
+        if self._trials.going_on or not self._planner.queued_rows:
             return None
         now = self._clock()
         try:
@@ -311,12 +383,7 @@ class Engine:
         """Hand a sealed batch to the lane; the milliseconds that the device is taken by it."""
         expected_ms = self._tables[batch.bucket].pace_ms_of(batch.gear)
         alone = not self._share.running_batches
-
-        def done(error: BaseException | None, stages: Stages | None) -> None:
-            # Called by the lane. A closed loop raises RuntimeError: then nobody is left to tell.
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._landed, batch, expected_ms, alone, error, stages)
-
+        landed = partial(self._landed, batch, expected_ms, alone)
         try:
             if self._journal is not None:
                 pieces = tuple((ticket.number, start, rows) for ticket, start, rows, _ in batch.pieces)
@@ -324,17 +391,27 @@ class Engine:
                     Sealed(batch.sealed_at, batch.slot, batch.bucket, batch.gear, batch.rows, pieces)
                 )
             parts = self._parts(batch)
-            self._runner.launch(
-                batch.slot,
-                batch.bucket,
-                batch.gear,
-                partial(self._packer.pack, batch.slot, batch.bucket, batch.gear, parts),
-                partial(self._packer.unpack, batch.bucket, parts),
-                done,
-            )
         except Exception as error:  # noqa: BLE001  # whatever it is, the tickets of this batch end with it
-            self._loop.call_soon(self._landed, batch, expected_ms, alone, error, None)
+            self._loop.call_soon(landed, error, None)
+        else:
+            self._post(batch, batch.gear, parts, landed)
         return expected_ms
+
+    def _post(self, batch: Batch, gear: int, parts: Sequence[Part], landed: Back) -> None:
+        """Have the lane run rows in a batch's slot; `landed` is called on this loop when they are back, or failed."""
+
+        def done(error: BaseException | None, stages: Stages | None) -> None:
+            # Called by the lane. A closed loop raises RuntimeError: then nobody is left to tell.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(landed, error, stages)
+
+        slot, bucket = batch.slot, batch.bucket
+        pack = partial(self._packer.pack, slot, bucket, gear, parts)
+        unpack = partial(self._packer.unpack, bucket, parts)
+        try:
+            self._runner.launch(slot, bucket, gear, pack, unpack, done)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the tickets in it end with it
+            self._loop.call_soon(landed, error, None)
 
     def _parts(self, batch: Batch) -> list[Part]:
         """Where the rows of a sealed batch come from and go to."""
@@ -374,7 +451,9 @@ class Engine:
                     self._book.update_host(batch.bucket, batch.gear, took_ms, stages)
                 self._landed_well(batch, now, stages)
         finally:
-            self._recorder.batch_ended(batch.gear, device_ms)
+            self._recorder.batch_ended(batch.gear, device_ms, stages)
+            if self._trials.going_on:
+                self._trials.go_on(self._planner.running_batches)
 
     def _landed_well(self, batch: Batch, now: float, stages: Stages | None) -> None:
         """Take back a batch that has its results."""
@@ -394,6 +473,9 @@ class Engine:
 
     def _landed_ill(self, batch: Batch, error: AscendServeError, now: float) -> None:
         """Take back a batch that failed."""
+        if isinstance(error, AclTaskFault | AclResourceError) and self._fault is None:
+            self._trials.add(batch)
+            return
         for ticket in self._planner.failed(batch):
             self._end(ticket, Outcome.FAILED, copy_of(error))
         try:
@@ -403,6 +485,34 @@ class Engine:
             if isinstance(error, AclDeviceFault | LaneStalled):
                 self.fail(error)
             self.pump()
+
+    # --- failed batches -------------------------------------------------------------------------
+
+    def _blame(self, ticket: Ticket, error: AscendServeError) -> None:
+        """End the request that makes the device fail."""
+        if self._left(ticket):
+            self._end(ticket, Outcome.FAILED, error)
+
+    def _settled(self, batches: Sequence[Batch]) -> None:
+        """Bring failed batches to their end of which everybody has a result, or the blame."""
+        now = self._clock()
+        for batch in batches:
+            ended = self._planner.finished(now, batch)
+            if self._journal is not None:
+                self._journal.note(Landed(now, batch.slot, None))
+            self._end_done(ended, now)
+
+    def _end_overdue(self) -> None:
+        """End requests that run although their deadline has passed, some time ago: the device hangs, or nearly."""
+        now = self._clock()
+        for ticket in list(self._requests):
+            if ticket.deadline is None or ticket.state is not TicketState.RUNNING:
+                continue
+            if ticket.deadline + OVERDUE_S <= now and self._left(ticket):
+                self._end(ticket, Outcome.EXPIRED, overrun_of(ticket, now))
+        # It goes on as long as the flushing does, which is started with it.
+        going_on = self._flush is not None
+        self._overdue = self._loop.call_later(OVERDUE_S, self._end_overdue) if going_on else None
 
     # --- ends -----------------------------------------------------------------------------------
 
@@ -422,6 +532,13 @@ class Engine:
         if not self._requests:
             self._idle.set()
         self._recorder.requests_ended(Outcome.DONE, rows, times_ms)
+
+    def _left(self, ticket: Ticket) -> bool:
+        """Have the planner drop a ticket; False if it had ended."""
+        alive = self._planner.cancel(ticket)
+        if alive and self._journal is not None:
+            self._journal.note(Cancelled(self._clock(), ticket.number))
+        return alive
 
     def _end(self, ticket: Ticket, outcome: Outcome, error: AscendServeError) -> None:
         """Bring the request of an ended ticket to its end, with an error."""
@@ -443,9 +560,9 @@ class Engine:
             for ticket in expired:
                 self._end(ticket, Outcome.EXPIRED, expiry_of(ticket, now))
         wakeup = self._planner.next_wakeup()
-        if wakeup is not None and wakeup <= now and self._share.full:
+        if wakeup is not None and wakeup <= now and (self._share.full or self._trials.going_on):
             # It wants to be asked whether to start a batch, which can only be answered when one comes back, and that
-            # may be another model's and long. Until then only deadlines matter.
+            # may be another model's and long, or when a failed one is settled. Until then only deadlines matter.
             wakeup = self._planner.next_expiry()
         if self._alarm is not None:
             if wakeup is not None and self._alarm_at <= wakeup:
@@ -462,6 +579,6 @@ class Engine:
         self.pump()
 
     def _flush_recorder(self) -> None:
-        self._recorder.flush(self._planner.queued_rows)
+        self._recorder.flush(self._planner.queued_rows, self._book.drift())
         going_on = bool(self._requests)
         self._flush = self._loop.call_later(FLUSH_S, self._flush_recorder) if going_on else None

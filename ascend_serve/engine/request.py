@@ -79,3 +79,11 @@ def expiry_of(ticket: Ticket, now: float) -> DeadlineExpired:
     """Why a ticket that waited will not run any more."""
     waited_ms = (now - ticket.offered_at) * 1e3
     return DeadlineExpired(f"{ticket.reason}, after {waited_ms:.1f} ms in the queue")
+
+
+def overrun_of(ticket: Ticket, now: float) -> DeadlineExpired:
+    """Why a ticket that runs is not waited for any more."""
+    waited_ms = (now - ticket.offered_at) * 1e3
+    return DeadlineExpired(
+        f"its batch has not come back from the device {waited_ms:.1f} ms after the request, and the deadline passed"
+    )

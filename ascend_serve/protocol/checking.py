@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ascend_serve.errors import InvalidTensor, RequestTooLarge
+from ascend_serve.protocol.datatypes import WireType
 from ascend_serve.protocol.messages import Array
 from ascend_serve.protocol.show import show
 from ascend_serve.spec.model import ModelSpec
@@ -19,6 +20,13 @@ _MOST_KNOWN = 4096
 """Shapes that are remembered as right; past it they are forgotten and checked anew."""
 _MOST_TOLD = 12
 """Sizes of an axis that a message lists."""
+
+
+_WIRE_ONLY = {
+    WireType.BYTES.value: "BYTES, but the accelerator's tensors hold numbers: decode text or images before",
+    WireType.BF16.value: "BF16, for which numpy has no numbers: send what the model takes",
+}
+"""What is said of datatypes that no model takes, by the numpy dtype without its byte order."""
 
 
 class _Axis(NamedTuple):
@@ -133,6 +141,10 @@ def _check_array(tensor: TensorSpec, row: Sequence[_Axis], array: Array) -> None
     if not isinstance(array, np.ndarray):
         raise InvalidTensor(f"input '{tensor.name}' is a {type(array).__name__}, but must be a numpy array")
     if array.dtype != tensor.dtype.numpy:
+        if (words := _WIRE_ONLY.get(array.dtype.str[1:])) is not None:
+            raise InvalidTensor(
+                f"input '{tensor.name}' has dtype {array.dtype}, which is {words}; the model takes {tensor.dtype.name}"
+            )
         rule = f"the model takes {tensor.dtype.name} ({tensor.dtype.numpy}); nothing is converted in silence"
         if array.dtype == tensor.dtype.numpy.newbyteorder():
             rule = f"in this byte order it is not taken: convert it with .astype('{tensor.dtype.numpy}')"

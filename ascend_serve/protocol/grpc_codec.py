@@ -1,13 +1,14 @@
-"""Open Inference Protocol v2 over gRPC: serialised protobuf messages to ours and back.
+"""Inference requests and answers over gRPC: serialised protobuf messages to ours and back.
 
-Rests on the protocol's gRPC document. Tensor data comes as `raw_input_contents`, for all inputs or for none, or typed
-in each input's `contents`; FP16 has no typed form. Answers carry `raw_output_contents` only. Parameters that nobody
-knows are ignored, and an empty string counts as absent, since protobuf cannot tell the two apart.
+Rests on the Open Inference Protocol v2's gRPC document. Tensor data comes as `raw_input_contents`, for all inputs or
+for none, or typed in each input's `contents`; FP16 and BF16 have no typed form. Answers carry `raw_output_contents`
+only. Parameters that nobody knows are ignored, and an empty string counts as absent, since protobuf cannot tell the two
+apart. What is told of servers and models is in `grpc_told`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from types import MappingProxyType
@@ -18,29 +19,36 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 
 from ascend_serve.errors import InvalidTensor, MalformedRequest, RequestTooLarge
 from ascend_serve.protocol._pb.messages import ONEOF, message_class
-from ascend_serve.protocol._pb.wire import RAW_INPUT_CONTENTS, RAW_OUTPUT_CONTENTS, with_field, without_field
-from ascend_serve.protocol.datatypes import array_from_binary, datatype_named
+from ascend_serve.protocol._pb.wire import (
+    RAW_INPUT_CONTENTS,
+    RAW_OUTPUT_CONTENTS,
+    STREAMED_RESPONSE,
+    with_field,
+    without_field,
+)
+from ascend_serve.protocol.classification import PARAMETER, classes_of
+from ascend_serve.protocol.datatypes import (
+    Datatype,
+    WireType,
+    array_from_binary,
+    array_from_octets,
+    binary_octets,
+    datatype_named,
+    datatype_of,
+)
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import (
     Array,
     InferRequest,
     InferResponse,
-    ModelMetadata,
     RequestedOutput,
-    ServerMetadata,
-    TensorMetadata,
 )
 from ascend_serve.protocol.show import show
 from ascend_serve.spec.tensors import DataType
 
 _InferRequest = message_class("ModelInferRequest")
 _InferResponse = message_class("ModelInferResponse")
-_ModelRequest = message_class("ModelReadyRequest")  # ModelMetadataRequest has the same fields
-_Live = message_class("ServerLiveResponse")
-_ServerReady = message_class("ServerReadyResponse")
-_ModelReady = message_class("ModelReadyResponse")
-_ServerMetadata = message_class("ServerMetadataResponse")
-_ModelMetadata = message_class("ModelMetadataResponse")
+_StreamResponse = message_class("ModelStreamInferResponse")
 
 _OTHER_FIELDS = 256
 """Fields that a request may have besides its tensors: names, id and parameters."""
@@ -57,6 +65,7 @@ _TYPED = {
     DataType.UINT64: "uint64_contents",
     DataType.FP32: "fp32_contents",
     DataType.FP64: "fp64_contents",
+    WireType.BYTES: "bytes_contents",
 }
 _CARRIER = {"int_contents": np.dtype(np.int32), "uint_contents": np.dtype(np.uint32)}
 """What protobuf itself holds those contents in, which may be wider than the tensor's own type."""
@@ -68,7 +77,7 @@ _KNOWN_BYTES = 4096
 
 class _Declared(NamedTuple):
     name: str
-    dtype: DataType
+    dtype: Datatype
     shape: tuple[int, ...]
 
 
@@ -100,13 +109,12 @@ def decode_infer(message: bytes, limits: Limits) -> InferRequest:
         raise RequestTooLarge(
             f"the request has {len(message)} bytes; at most {limits.max_body_bytes} are taken"
         )
-    max_fields = 3 * limits.max_tensors + _OTHER_FIELDS  # inputs, their raw contents, and outputs
-    rest, raw = without_field(message, RAW_INPUT_CONTENTS, max_fields)
+    rest, raw = without_field(message, RAW_INPUT_CONTENTS, max_fields(limits))
     if raw:
         head = (_known_head if len(rest) <= _KNOWN_BYTES else _raw_head)(rest, limits)
         inputs = _raw_inputs(head.tensors, raw)
     else:
-        request = _parsed(_InferRequest, rest)
+        request = parsed(_InferRequest, rest)
         head = _head(request, limits)
         inputs = {
             declared.name: _typed(entry.contents, declared)
@@ -123,6 +131,11 @@ def decode_infer(message: bytes, limits: Limits) -> InferRequest:
     )
 
 
+def max_fields(limits: Limits) -> int:
+    """Fields that a request may have: inputs, their raw contents, outputs, and others."""
+    return 3 * limits.max_tensors + _OTHER_FIELDS
+
+
 def encode_infer(response: InferResponse) -> bytes:
     """A serialised `ModelInferResponse`, in which each output is copied once."""
     message = _InferResponse(
@@ -131,59 +144,45 @@ def encode_infer(response: InferResponse) -> bytes:
     for key, value in response.parameters.items():
         _set_parameter(message.parameters[key], key, value)
     for name, array in response.outputs.items():
-        message.outputs.add(name=name, datatype=DataType.from_numpy(array.dtype).name, shape=array.shape)
+        message.outputs.add(name=name, datatype=datatype_of(array.dtype).name, shape=array.shape)
     octets = (
-        np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data for array in response.outputs.values()
+        binary_octets(array)
+        if array.dtype.kind == "O"
+        else np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data
+        for array in response.outputs.values()
     )
-    return with_field(_octets(message), RAW_OUTPUT_CONTENTS, octets)
+    return with_field(message.SerializeToString(), RAW_OUTPUT_CONTENTS, octets)
 
 
-def decode_model(message: bytes) -> tuple[str, str | None]:
-    """Name and version in a `ModelReadyRequest` or `ModelMetadataRequest`; None for no version.
+def encode_streamed(answer: bytes) -> bytes:
+    """A serialised `ModelStreamInferResponse` around what `encode_infer` gave, which is copied once."""
+    return with_field(b"", STREAMED_RESPONSE, [memoryview(answer)])
+
+
+def encode_streamed_error(words: str, request_id: str | None) -> bytes:
+    """A serialised `ModelStreamInferResponse` for a request that failed, with its `id` for whoever waits for it."""
+    error = words.encode("utf-8", "backslashreplace").decode()
+    message = _StreamResponse(error_message=error, infer_response=_InferResponse(id=request_id))
+    octets: bytes = message.SerializeToString()
+    return octets
+
+
+def request_id(message: bytes, limits: Limits) -> str | None:
+    """The `id` of a `ModelInferRequest`, even if the rest of it is wrong; None if there is none to be read."""
+    try:
+        rest, _ = without_field(message, RAW_INPUT_CONTENTS, max_fields(limits))
+        own = parsed(_InferRequest, rest).id
+    except MalformedRequest:
+        return None
+    return own or None
+
+
+def parsed(message_type: Any, message: bytes) -> Any:
+    """The message of a protobuf class.
 
     Raises:
         MalformedRequest: no such message.
     """
-    request = _parsed(_ModelRequest, message)
-    return request.name, request.version or None
-
-
-def encode_server_live(live: bool) -> bytes:
-    """A serialised `ServerLiveResponse`."""
-    return _octets(_Live(live=live))
-
-
-def encode_server_ready(ready: bool) -> bytes:
-    """A serialised `ServerReadyResponse`."""
-    return _octets(_ServerReady(ready=ready))
-
-
-def encode_model_ready(ready: bool) -> bytes:
-    """A serialised `ModelReadyResponse`."""
-    return _octets(_ModelReady(ready=ready))
-
-
-def encode_server_metadata(metadata: ServerMetadata) -> bytes:
-    """A serialised `ServerMetadataResponse`."""
-    return _octets(
-        _ServerMetadata(name=metadata.name, version=metadata.version, extensions=metadata.extensions)
-    )
-
-
-def encode_model_metadata(metadata: ModelMetadata) -> bytes:
-    """A serialised `ModelMetadataResponse`."""
-    return _octets(
-        _ModelMetadata(
-            name=metadata.name,
-            versions=metadata.versions,
-            platform=metadata.platform,
-            inputs=_tensors(metadata.inputs),
-            outputs=_tensors(metadata.outputs),
-        )
-    )
-
-
-def _parsed(message_type: Any, message: bytes) -> Any:
     try:
         return message_type.FromString(message)
     except DecodeError as error:
@@ -192,17 +191,8 @@ def _parsed(message_type: Any, message: bytes) -> Any:
         ) from None
 
 
-def _octets(message: Any) -> bytes:
-    octets: bytes = message.SerializeToString()
-    return octets
-
-
-def _tensors(tensors: Iterable[TensorMetadata]) -> list[dict[str, Any]]:
-    return [{"name": t.name, "datatype": t.datatype, "shape": t.shape} for t in tensors]
-
-
 def _raw_head(message: bytes, limits: Limits) -> _Head:
-    request = _parsed(_InferRequest, message)
+    request = parsed(_InferRequest, message)
     head = _head(request, limits)
     for entry in request.inputs:
         if entry.HasField("contents"):
@@ -257,8 +247,8 @@ def _typed(contents: Any, declared: _Declared) -> Array:
     """The input's array from its `contents`.
 
     Raises:
-        InvalidTensor: FP16; contents of another type, or of several; too few or too many elements; one that is not in
-            the datatype's range.
+        InvalidTensor: FP16 or BF16; contents of another type, or of several; too few or too many elements; one that is
+            not in the datatype's range.
     """
     tensor, dtype, shape = declared
     if dtype not in _TYPED:
@@ -274,6 +264,8 @@ def _typed(contents: Any, declared: _Declared) -> Array:
         raise InvalidTensor(
             f"input '{tensor}': {right} holds {len(values)} elements, but shape {list(shape)} takes {prod(shape)}"
         )
+    if dtype is WireType.BYTES:
+        return array_from_octets(values, shape)
     carried: Array = np.fromiter(values, _CARRIER.get(right, dtype.numpy), len(values))
     if carried.dtype != dtype.numpy:
         bounds = np.iinfo(dtype.numpy)
@@ -294,7 +286,8 @@ def _requested(entries: Sequence[Any], limits: Limits) -> tuple[RequestedOutput,
         name = _name(entry.name, f"outputs[{index}]", limits)
         if name in requested:
             raise MalformedRequest(f"output '{name}' is asked for twice")
-        requested[name] = RequestedOutput(name)
+        classes = _parameters(entry.parameters).get(PARAMETER)
+        requested[name] = RequestedOutput(name, classes=classes_of(classes, name))
     return tuple(requested.values())
 
 

@@ -15,32 +15,38 @@ from typing import Any
 
 import orjson
 
-from ascend_serve.errors import InvalidTensor, MalformedRequest, RequestTooLarge
+from ascend_serve.errors import InvalidTensor, MalformedRequest, RequestError, RequestTooLarge
+from ascend_serve.protocol.classification import PARAMETER, classes_of
 from ascend_serve.protocol.datatypes import (
     AS_BYTES,
+    WireType,
     array_from_binary,
     array_from_json,
     binary_octets,
     datatype_named,
+    datatype_of,
+    has_json_form,
     json_values,
 )
+from ascend_serve.protocol.json_numbers import Irregular, NumberList, lifted, list_at
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import (
     Array,
     InferRequest,
     InferResponse,
-    ModelMetadata,
     RequestedOutput,
-    ServerMetadata,
 )
 from ascend_serve.protocol.show import show
-from ascend_serve.spec.tensors import DataType, TensorSpec
+from ascend_serve.spec.tensors import TensorSpec
 
 HEADER_LENGTH = b"inference-header-content-length"
 JSON_TYPE = (b"content-type", b"application/json")
 BINARY_TYPE = (b"content-type", b"application/octet-stream")
 
 Headers = list[tuple[bytes, bytes]]
+
+_CHUNKED_FROM_BYTES = 64 * 1024
+"""JSON from which on long lists are read piece by piece (`json_numbers`)."""
 
 
 def parse_header_length(value: bytes | None) -> int | None:
@@ -92,7 +98,26 @@ def decode_infer(
     json_part, binary = (
         (view, None) if header_length is None else (view[:header_length], view[header_length:])
     )
-    document = _parse(json_part)
+    text = bytes(json_part)
+    _check_size(text, limits)
+    lean, lists = lifted(text) if len(text) > _CHUNKED_FROM_BYTES else (text, [])
+    if lists:
+        try:
+            return _read(lean, lists, binary, limits, model_name, model_version)
+        except (Irregular, RequestError):
+            pass  # reading the whole says what is wrong, in its own words
+    return _read(text, [], binary, limits, model_name, model_version)
+
+
+def _read(
+    text: bytes,
+    lists: list[NumberList],
+    binary: memoryview | None,
+    limits: Limits,
+    model_name: str,
+    model_version: str | None,
+) -> InferRequest:
+    document = _parse(text)
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise MalformedRequest(f"id is {show(request_id)}, but must be a string")
@@ -101,7 +126,7 @@ def decode_infer(
         model_name=model_name,
         model_version=model_version,
         id=request_id,
-        inputs=_inputs(document, binary, limits),
+        inputs=_inputs(document, lists, binary, limits),
         outputs=_requested(document, limits),
         parameters=parameters,
         binary_output_default=_flag(parameters, "binary_data_output", "the request") or False,
@@ -118,11 +143,15 @@ def check_json_outputs(request: InferRequest, outputs: Iterable[TensorSpec]) -> 
     Raises:
         InvalidTensor: an FP16 output would have to go back as JSON.
     """
-    wanted = {requested.name for requested in request.outputs}
+    classes = {requested.name: requested.classes for requested in request.outputs}
     for output in outputs:
-        returned = not wanted or output.name in wanted
-        if output.dtype is DataType.FP16 and returned and not request.wants_binary(output.name):
-            raise InvalidTensor(f"output '{output.name}': FP16 has no JSON form; ask for it {AS_BYTES}")
+        returned = not classes or output.name in classes
+        if returned and not (
+            has_json_form(output.dtype) or classes.get(output.name) or request.wants_binary(output.name)
+        ):
+            raise InvalidTensor(
+                f"output '{output.name}': {output.dtype.name} has no JSON form; ask for it {AS_BYTES}"
+            )
 
 
 def encode_infer(response: InferResponse, request: InferRequest) -> tuple[bytes, Headers]:
@@ -133,14 +162,15 @@ def encode_infer(response: InferResponse, request: InferRequest) -> tuple[bytes,
         (`content-type`, and `inference-header-content-length` where a binary output follows the JSON).
 
     Raises:
-        InvalidTensor: an output that JSON cannot carry (FP16, NaN, infinity) was asked for as JSON.
+        InvalidTensor: an output that JSON cannot carry (FP16, BF16, NaN, infinity, BYTES that are no UTF-8) was asked
+            for as JSON.
     """
     outputs: list[dict[str, Any]] = []
     octets: list[memoryview] = []
     for name, array in response.outputs.items():
         entry: dict[str, Any] = {
             "name": name,
-            "datatype": DataType.from_numpy(array.dtype).name,
+            "datatype": datatype_of(array.dtype).name,
             "shape": array.shape,
         }
         if request.wants_binary(name):
@@ -161,18 +191,28 @@ def encode_infer(response: InferResponse, request: InferRequest) -> tuple[bytes,
     return b"".join((text, *octets)), [BINARY_TYPE, (HEADER_LENGTH, str(len(text)).encode())]
 
 
-def encode_metadata(metadata: ServerMetadata | ModelMetadata) -> bytes:
-    """Server or model metadata as the protocol's JSON object."""
-    return orjson.dumps(metadata)
-
-
 def error_body(error: BaseException | str) -> bytes:
     """The protocol's error object, `{"error": "..."}`."""
     # A lone surrogate, which str may hold and JSON may not, must not turn one error into another.
     return orjson.dumps({"error": str(error).encode("utf-8", "backslashreplace").decode()})
 
 
-def _parse(text: memoryview) -> dict[str, Any]:
+def _check_size(text: bytes, limits: Limits) -> None:
+    if len(text) > limits.max_json_bytes:
+        raise RequestTooLarge(
+            f"the JSON of the request has {len(text)} bytes; at most {limits.max_json_bytes} are taken: send tensors "
+            f"{AS_BYTES}"
+        )
+    if len(text) > limits.max_json_lists:
+        lists = text.count(b"[") + text.count(b"{")
+        if lists > limits.max_json_lists:
+            raise RequestTooLarge(
+                f"the JSON of the request has {lists} lists and objects; at most {limits.max_json_lists} are taken: "
+                "send tensors flat, or as binary tensor data"
+            )
+
+
+def _parse(text: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -182,7 +222,9 @@ def _parse(text: memoryview) -> dict[str, Any]:
     return document
 
 
-def _inputs(document: dict[str, Any], binary: memoryview | None, limits: Limits) -> dict[str, Array]:
+def _inputs(
+    document: dict[str, Any], lists: list[NumberList], binary: memoryview | None, limits: Limits
+) -> dict[str, Array]:
     entries = _entries(document, "inputs", limits)
     if not entries:
         raise MalformedRequest("the request has no inputs: give them as a list under 'inputs'")
@@ -195,17 +237,21 @@ def _inputs(document: dict[str, Any], binary: memoryview | None, limits: Limits)
         dtype = datatype_named(entry.get("datatype"), name)
         shape = _shape(entry.get("shape"), name, limits)
         size = _binary_size(entry, name, binary is not None)
-        data = entry.get("data")
+        data = list_at(entry.get("data"), lists)
         if (size is None) == (data is None):
             found = "neither 'data' nor" if data is None else "both 'data' and"
             raise MalformedRequest(f"input '{name}' has {found} 'binary_data_size': give one of them")
         if size is None or binary is None:
-            tensors[name] = array_from_json(data, dtype, shape, name)
+            if isinstance(data, NumberList):
+                tensors[name] = data.array(dtype, shape, name)
+            else:
+                tensors[name] = array_from_json(data, dtype, shape, name)
             continue
-        if size != prod(shape) * dtype.itemsize:
+        needed = prod(shape) * dtype.numpy.itemsize
+        if size != needed and dtype is not WireType.BYTES:
             raise InvalidTensor(
                 f"input '{name}': binary_data_size is {size}, but shape {list(shape)} of {dtype.name} "
-                f"takes {prod(shape) * dtype.itemsize} bytes"
+                f"takes {needed} bytes"
             )
         if taken + size > len(binary):
             raise MalformedRequest(
@@ -229,7 +275,9 @@ def _requested(document: dict[str, Any], limits: Limits) -> tuple[RequestedOutpu
         if name in requested:
             raise MalformedRequest(f"output '{name}' is asked for twice")
         where = f"output '{name}'"
-        requested[name] = RequestedOutput(name, _flag(_parameters(entry, where), "binary_data", where))
+        parameters = _parameters(entry, where)
+        binary = _flag(parameters, "binary_data", where)
+        requested[name] = RequestedOutput(name, binary, classes_of(parameters.get(PARAMETER), name))
     return tuple(requested.values())
 
 

@@ -91,13 +91,13 @@ class RequestReader:
         return request
 
     def _remember(self, text: bytes, request: InferRequest, binary_bytes: int) -> None:
-        # An id makes a head that does not come again; the bytes of a BOOL have to be looked at each time.
+        # An id makes a head that does not come again; bytes of a BOOL, and lengths in BYTES, are looked at each time.
         if request.id is not None or len(text) > _LONGEST_HEAD_BYTES:
             return
         inputs = []
         offset = 0
         for name, array in request.inputs.items():
-            if array.dtype.kind == "b":
+            if array.dtype.kind in "bO":
                 return
             inputs.append(_Input(name, array.dtype, array.shape, offset))
             offset += array.nbytes
@@ -157,6 +157,8 @@ def with_length(headers: Headers, body: bytes) -> Fields:
 def _lie_as_bytes(response: InferResponse, request: InferRequest) -> bool:
     """Whether all outputs go as bytes, and lie in memory as they go."""
     return all(
-        request.wants_binary(name) and array.dtype == array.dtype.newbyteorder("<")
+        request.wants_binary(name)
+        and array.dtype.kind != "O"
+        and array.dtype == array.dtype.newbyteorder("<")
         for name, array in response.outputs.items()
     )

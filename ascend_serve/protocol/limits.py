@@ -12,10 +12,15 @@ class Limits:
     """Bounds that every codec applies.
 
     How deep JSON may nest is no setting: the parser (orjson) refuses more than 1024 levels, and tensor data
-    may nest exactly as its shape does.
+    may nest exactly as its shape does. Nor is how long a number may be: the parser reads it in one go, and what is no
+    64-bit integer is a float.
 
     Attributes:
-        max_body_bytes: bytes of a request body, JSON and binary together.
+        max_body_bytes: bytes of a request body, JSON and binary together, before and after its compression.
+        max_json_bytes: bytes of the JSON in it; Python's objects for them take several times as many.
+        max_json_lists: brackets that open a list or an object in the JSON; an empty list of 2 bytes takes 64.
+        max_headers: header fields of a request; how long each may be is the server's affair, and those that are read
+            have bounds of their own.
         max_tensors: inputs of a request, and outputs it may ask for.
         max_rank: dimensions of a tensor.
         max_name_chars: characters of a tensor's name.
@@ -26,6 +31,9 @@ class Limits:
     """
 
     max_body_bytes: int = 64 * 2**20
+    max_json_bytes: int = 32 * 2**20
+    max_json_lists: int = 2**20
+    max_headers: int = 128
     max_tensors: int = 64
     max_rank: int = 16
     max_name_chars: int = 512

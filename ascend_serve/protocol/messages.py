@@ -20,10 +20,18 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutput:
-    """An output the caller asks for; `binary` is None where its form is left to the request's default."""
+    """An output the caller asks for.
+
+    Attributes:
+        name: of the output.
+        binary: whether it goes as bytes; None leaves it to the request's default.
+        classes: as how many of its largest values, with their indices, it is returned; 0 for the tensor itself
+            (`classification`).
+    """
 
     name: str
     binary: bool | None = None
+    classes: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -96,3 +104,93 @@ class ServerMetadata:
     name: str
     version: str
     extensions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """How a model is served, as far as Triton's model configuration has words for it.
+
+    Attributes:
+        name: of the model.
+        version: the version that is told of.
+        platform: as in the model's metadata.
+        max_batch_size: rows that one request may have; 0 for a model without a batch axis.
+        inputs: name, datatype and shape of a row.
+        outputs: the same.
+        gears: batch sizes that are run; empty for a model without a batch axis.
+        priority_levels: levels of priority that requests may name.
+    """
+
+    name: str
+    version: str
+    platform: str
+    max_batch_size: int
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+    gears: tuple[int, ...]
+    priority_levels: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """A model and version in the index of the repository; `state` is `READY`, or `UNAVAILABLE` with its reason."""
+
+    name: str
+    version: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """How often something was measured, and the nanoseconds of all times together."""
+
+    count: int = 0
+    ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatistics:
+    """What the batches of one size took; of each, the count is that of its batches."""
+
+    batch_size: int
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class InferStatistics:
+    """What requests took. Of a batch, each of its requests counts the time of the whole batch, as with Triton."""
+
+    success: Duration = Duration()
+    fail: Duration = Duration()
+    queue: Duration = Duration()
+    compute_input: Duration = Duration()
+    compute_infer: Duration = Duration()
+    compute_output: Duration = Duration()
+    cache_hit: Duration = Duration()
+    cache_miss: Duration = Duration()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatistics:
+    """Statistics of a model and version since its replica started.
+
+    Attributes:
+        name: of the model.
+        version: of the model.
+        last_inference: milliseconds since the epoch at the end of the last request; 0 for none.
+        inference_count: rows of all requests that succeeded.
+        execution_count: batches that succeeded.
+        inference_stats: by request.
+        batch_stats: by batch size, ascending.
+    """
+
+    name: str
+    version: str
+    last_inference: int = 0
+    inference_count: int = 0
+    execution_count: int = 0
+    inference_stats: InferStatistics = InferStatistics()
+    batch_stats: tuple[BatchStatistics, ...] = ()

@@ -47,6 +47,16 @@ ANY_INPUT = -1
 _PACKAGE_CANN = 0
 """aclCANNPackageName: the toolkit as a whole."""
 
+PROF_ACL_API = 0x1
+"""Kind of profile data (`acl_prof.h`): calls of ACL."""
+PROF_TASK_TIME = 0x2
+"""Kind of profile data: when each task of a stream began and ended."""
+PROF_AICORE_METRICS = 0x4
+"""Kind of profile data: counters of the AI core, for each task."""
+
+_NO_EVENTS = 0
+"""The events of `acl.prof.create_config`, which are reserved."""
+
 
 @cache
 def _acl() -> Any:
@@ -124,6 +134,14 @@ def run_mode() -> int:
 
 
 # --- device and context ----------------------------------------------------------------------------
+
+
+def device_count() -> int:
+    """How many devices this process sees (`acl.rt.get_device_count`)."""
+    count: int
+    count, code = _acl().rt.get_device_count()
+    _check("acl.rt.get_device_count", code)
+    return count
 
 
 def set_device(ordinal: int) -> None:
@@ -490,3 +508,36 @@ def execute_async(model: int, inputs: int, outputs: int, stream: int) -> None:
     code = _acl().mdl.execute_async(model, inputs, outputs, stream)
     if code:
         raise _failure("acl.mdl.execute_async", code)
+
+
+# --- profiling -------------------------------------------------------------------------------------
+
+
+def prof_init(folder: str) -> None:
+    """Say in which folder, which exists, profiles are written (`acl.prof.init`)."""
+    _check("acl.prof.init", _acl().prof.init(folder))
+
+
+def prof_create_config(ordinals: list[int], metrics: int, bits: int) -> int:
+    """What to collect: devices, counters of the AI core, kinds of data (`acl.prof.create_config`)."""
+    return _made("acl.prof.create_config", _acl().prof.create_config(ordinals, metrics, _NO_EVENTS, bits))
+
+
+def prof_destroy_config(config: int) -> None:
+    """End a configuration (`acl.prof.destroy_config`)."""
+    _check("acl.prof.destroy_config", _acl().prof.destroy_config(config))
+
+
+def prof_start(config: int) -> None:
+    """Begin to collect (`acl.prof.start`)."""
+    _check("acl.prof.start", _acl().prof.start(config))
+
+
+def prof_stop(config: int) -> None:
+    """End what `prof_start` began, with the same configuration, and write it (`acl.prof.stop`)."""
+    _check("acl.prof.stop", _acl().prof.stop(config))
+
+
+def prof_finalize() -> None:
+    """End profiling in this process (`acl.prof.finalize`)."""
+    _check("acl.prof.finalize", _acl().prof.finalize())

@@ -13,6 +13,7 @@ from ascend_serve.errors import (
     AclError,
     AclResourceError,
     AclServiceError,
+    AclTaskFault,
     AclUsageError,
     AclWaitTimeout,
 )
@@ -28,6 +29,19 @@ RT_MEMORY_ALLOCATION = 207001
 
 WAIT_TIMEOUTS = frozenset({507012, 507046, 507047})
 """REPORT_TIMEOUT, STREAM_SYNC_TIMEOUT, EVENT_SYNC_TIMEOUT."""
+
+TASK_FAULTS = frozenset(
+    {
+        507011,  # MODEL_EXECUTE: what a failed run is told as where nothing more is known
+        *range(507014, 507019),  # an AI core or AI CPU: took too long, raised an exception, trapped
+        *range(507034, 507037),  # a vector core, likewise
+        *range(507042, 507046),  # a core read or wrote past its memory
+        *range(507048, 507051),  # a task graph
+        545601,  # the model took too long
+    }
+)
+"""Failures of a task that what it was given to compute may cause, such as an index out of range in a gather. A device
+that is ill answers with them too; whether it is shows when it is opened again."""
 
 _FAMILIES: dict[int, tuple[type[AclError], str]] = {
     1: (AclUsageError, "the call was wrong"),
@@ -46,12 +60,14 @@ def error_for(call: str, code: int, detail: str | None = None) -> AclError:
         detail: the runtime's own words (`acl.get_recent_err_msg`), or None.
 
     Returns:
-        An `AclWaitTimeout` for the ends of bounded waits, else the class of the code's family. A code of no
-        known family is an `AclDeviceFault`: nothing is known about the device any more.
+        An `AclWaitTimeout` for the ends of bounded waits, an `AclTaskFault` for `TASK_FAULTS`, else the class of the
+        code's family. A code of no known family is an `AclDeviceFault`: nothing is known about the device any more.
     """
     kind, family = _FAMILIES.get(code // 100000, (AclDeviceFault, "a code outside all documented families"))
     if code in WAIT_TIMEOUTS:
         kind = AclWaitTimeout
+    elif code in TASK_FAULTS:
+        kind = AclTaskFault
     name, meaning = CODES.get(code, ("UNKNOWN", family))
     return kind(call, code, name, meaning, detail)
 

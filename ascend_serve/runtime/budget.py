@@ -55,24 +55,43 @@ class Need:
         return f"'{self.name}' wants {weights} for weights, {work} for work and {slots}"
 
 
-def require(needs: Sequence[Need], memory: MemoryInfo) -> None:
+def require(needs: Sequence[Need], memory: MemoryInfo, most_bytes: int | None = None) -> None:
     """Make sure that all of this fits.
+
+    Args:
+        needs: what is to be loaded.
+        memory: of the device.
+        most_bytes: how much of it may be taken at most, whatever is free; None: all of it.
 
     Raises:
         TooLittleMemory: it does not; the message has what is wanted, what is free, and the ways out.
     """
     total = sum(need.total for need in needs)
+    if most_bytes is not None and total > most_bytes:
+        raise TooLittleMemory(
+            f"{_names(needs)} not fit what may be taken of the device's memory, by {shown_size(total - most_bytes)}: "
+            f"{shown_size(total)} wanted, {shown_size(most_bytes)} of {shown_size(memory.total_bytes)} allowed "
+            f"({'; '.join(map(str, needs))}): raise memory_share or memory_bytes, or {_ways_out(needs)}"
+        )
     if total > memory.free_bytes:
         raise TooLittleMemory(_misfit(needs, total, memory))
 
 
-def _misfit(needs: Sequence[Need], total: int, memory: MemoryInfo) -> str:
+def _names(needs: Sequence[Need]) -> str:
     names = " and ".join(f"'{need.name}'" for need in needs)
+    return f"{names} {'does' if len(needs) == 1 else 'together do'}"
+
+
+def _ways_out(needs: Sequence[Need]) -> str:
     ways = ["compile for a smaller largest gear"]
     if any(need.slots > 1 for need in needs):
         ways.insert(0, "use fewer slots")
     if len(needs) > 1:
         ways.append("put fewer models on it")
+    return " or ".join(ways)
+
+
+def _misfit(needs: Sequence[Need], total: int, memory: MemoryInfo) -> str:
     others = (
         "all that the device has is less"
         if total > memory.total_bytes
@@ -80,7 +99,7 @@ def _misfit(needs: Sequence[Need], total: int, memory: MemoryInfo) -> str:
     )
     free = f"{shown_size(memory.free_bytes)} free of {shown_size(memory.total_bytes)}"
     return (
-        f"{names} {'does' if len(needs) == 1 else 'together do'} not fit the device's memory, by "
+        f"{_names(needs)} not fit the device's memory, by "
         f"{shown_size(total - memory.free_bytes)}: {shown_size(total)} wanted, {free} ({'; '.join(map(str, needs))}): "
-        f"{' or '.join(ways)}; {others}"
+        f"{_ways_out(needs)}; {others}"
     )

@@ -13,6 +13,11 @@ there, the launcher packs the next slot. Several sessions on one device take tur
 Those who post never wait: a post is one `SimpleQueue.put`, and the rest is read from plain attributes, each
 written in one step. The callables of a batch run on the lane's threads. They must touch plain memory only: an
 event loop is to be reached by `call_soon_threadsafe`, inside `done`.
+
+*After a failed task* the context is of no use any more (QUIRKS.md, Q3), and the device perhaps as good as before: what
+a request made it compute may have been at fault (`AclTaskFault`), or there was no room for it. So the launcher opens
+device and sessions again and warms them up, which shows how the device is; batches that were posted meanwhile run then.
+After any other fault of the device nothing runs any more.
 """
 
 from __future__ import annotations
@@ -22,14 +27,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
-from ascend_serve.errors import AclDeviceFault, AclError, LaneStalled
+from ascend_serve.errors import AclDeviceFault, AclError, AclTaskFault, AclWaitTimeout, LaneStalled
+from ascend_serve.runtime.device import MemoryInfo
+from ascend_serve.runtime.reopening import abandon, opened_again
 from ascend_serve.runtime.slot import Arrays, Slot
+from ascend_serve.runtime.work import T, Work
 from ascend_serve.spec.model import ModelSpec
-from ascend_serve.spec.timing import GearTimes, Stages
+from ascend_serve.spec.timing import DeviceRun, GearTimes, Stages
 from ascend_serve.spec.toolchain import Toolchain
 
 _log = logging.getLogger(__name__)
@@ -45,6 +54,16 @@ with 0.1 ms after 2.2; the loop's own work took 2 % longer at 0.2 ms and 6 % at 
 GC_THRESHOLDS = (20_000, 50, 50)
 """For `gc.set_threshold`, likewise. With Python's own (700, 10, 10) a busy replica looked for cycles several
 times a batch and found none, a tenth of its CPU: 436 us a request, 387 with these (150 KB, direct ingress)."""
+
+REOPENING_S = 60.0
+"""How long opening again may take before it counts as a stall: much longer than loading a model does."""
+
+MOST_REOPENED = 32
+"""How often a device is opened again without a good batch in between; then it is given up. A batch of 16 requests that
+all fail takes 31, one that fails among 64 takes eight."""
+
+REOPENED_APART_S = 60.0
+"""A device that was well for so long since it was opened again is not in doubt; a failure begins a new count."""
 
 Pack = Callable[[Arrays], None]
 """Writes rows into a slot's inputs."""
@@ -65,8 +84,15 @@ class LaneDevice(Protocol):
     def toolchain(self) -> Toolchain:
         """Who provides `acl`."""
 
+    @property
+    def ordinal(self) -> int:
+        """Its number among the devices this process sees."""
+
     def examine(self) -> None:
         """Raise AclDeviceFault if the device is ill."""
+
+    def memory(self) -> MemoryInfo:
+        """Free and total device memory."""
 
 
 class LaneSession(Protocol):
@@ -96,8 +122,14 @@ class LaneSession(Protocol):
     def wait(self, slot: Slot) -> Stages | None:
         """Wait for a slot's answers; what the run took, when it was measured."""
 
+    def trace(self, ran: Callable[[DeviceRun], None] | None) -> None:
+        """Tell of each run's way through the device from now on; None ends that."""
+
     def close(self) -> None:
         """Give everything back."""
+
+    def abandon(self) -> None:
+        """Give everything back of a context that a failed task has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +156,7 @@ class Heartbeat:
     """How a lane is doing; times in seconds of the lane's clock.
 
     Attributes:
-        progress_at: when a lane thread last did something.
+        progress_at: when a lane thread last did something; while it opens the device again, when that is to be done.
         busy_since: when the oldest batch that has not ended was launched; None when there is none.
         fault: the device fault that ended the lane's service, or None.
     """
@@ -155,6 +187,21 @@ class _Examination:
     """Stands among the batches for a look at the device."""
 
 
+class _Mending:
+    """Stands among the batches for opening the device again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """Stands among the batches where the waiter lets go of its sessions until there are others, and says why."""
+
+    cause: AclError
+
+
+_Posted = _Batch | _Examination | _Mending | Work[LaneSession, Any]
+"""What the launcher is given."""
+
+
 class Runner:
     """One session of a lane, for the engine that feeds it. Handed out by `Lane.runner`."""
 
@@ -168,9 +215,11 @@ class Runner:
         """Post a batch and return at once.
 
         On the lane: `pack(inputs)`, the run, `unpack(outputs)`, `done(None, stages)`. If any of it raises, `done`
-        gets the exception and the other batches are unaffected, unless it is an `AclDeviceFault`: then the
-        lane's service is over, and this and all later batches end with that fault. `done` is called exactly
-        once, when the slot is free again; on a lane thread, or here if the lane has closed meanwhile.
+        gets the exception and the other batches are unaffected, unless it is a task that failed on the device. Then
+        those that are on the device end with it too, and later ones run when the device is open again; but after an
+        `AclDeviceFault` that is no `AclTaskFault` the lane's service is over, and this and all later batches end with
+        it. `done` is called exactly once, when the slot is free again; on a lane thread, or here if the lane has
+        closed meanwhile.
 
         Args:
             slot: index of a free slot of this session.
@@ -207,13 +256,20 @@ class Lane:
         self._open_sessions = open_sessions
         self._name = name
         self._clock = clock
-        self._to_launch: SimpleQueue[_Batch | _Examination | None] = SimpleQueue()
-        self._to_wait: SimpleQueue[_Batch | None] = SimpleQueue()
+        self._to_launch: SimpleQueue[_Posted | None] = SimpleQueue()
+        self._to_wait: SimpleQueue[_Batch | _Pause | None] = SimpleQueue()
         # Launched, not ended, and when. One step each to add, remove and list, so that nobody needs a lock.
         self._unfinished: dict[_Batch, float] = {}
         self._progress_at = clock()
         self._fault: BaseException | None = None
+        # What ended the context that is open now, and how often that happened since the last good batch.
+        self._broken: AclError | None = None
+        self._reopened = 0
+        self._reopened_at = 0.0
+        self._paused: SimpleQueue[None] = SimpleQueue()
+        self._resumed: SimpleQueue[Sequence[LaneSession]] = SimpleQueue()
         self._closing = False
+        self._closes = threading.Event()
         # Whether the launcher takes no more batches; what is found in its queue from then on ends with `_refusal`.
         self._ended = False
         self._refusal: BaseException = self._closed()
@@ -261,6 +317,25 @@ class Lane:
             self._examining = True
             self._to_launch.put(_Examination())
 
+    def do(self, what: Callable[[Sequence[LaneSession]], T]) -> Future[T]:
+        """Have the launcher call `what` with the sessions between two batches, and return at once.
+
+        Batches wait for it. There are no sessions when the device could not be opened again.
+
+        Returns:
+            What comes of it, or a RuntimeError if the lane closes before its turn.
+
+        Raises:
+            RuntimeError: the lane is closed or closing.
+        """
+        if self._closing:
+            raise self._closed()
+        work = Work(what)
+        self._to_launch.put(work)
+        if self._ended:
+            self._end_leftovers()
+        return work.future
+
     def heartbeat(self) -> Heartbeat:
         """How the lane is doing. Cheap, from any thread, without a lock and without any ACL call."""
         return Heartbeat(self._progress_at, min(tuple(self._unfinished.values()), default=None), self._fault)
@@ -298,6 +373,7 @@ class Lane:
     def _begin_closing(self) -> None:
         if not self._closing:
             self._closing = True
+            self._closes.set()
             self._to_launch.put(None)
 
     def _end_service(self) -> None:
@@ -313,6 +389,8 @@ class Lane:
                 return
             if isinstance(posted, _Batch):
                 self._finish(posted, copy.copy(self._refusal))
+            elif isinstance(posted, Work):
+                posted.refuse(copy.copy(self._refusal))
 
     # --- on the launcher ---------------------------------------------------------------------------
 
@@ -331,10 +409,14 @@ class Lane:
         )
         waiter.start()
         while (posted := self._to_launch.get()) is not None:
+            if self._broken is not None and self._fault is None:
+                sessions = self._open_again(sessions, self._broken)
             if isinstance(posted, _Batch):
-                self._launch_one(sessions[posted.session], posted)
-            else:
-                self._examine(sessions[0])
+                self._launch_one(sessions, posted)
+            elif isinstance(posted, _Examination):
+                self._examine(sessions)
+            elif isinstance(posted, Work):
+                posted.run(sessions)
         self._to_wait.put(None)
         self._end_service()
         waiter.join()
@@ -346,9 +428,35 @@ class Lane:
         self._end_service()
         self._opened.put(error)
 
-    def _examine(self, session: LaneSession) -> None:
+    def _open_again(self, broken: Sequence[LaneSession], cause: AclError) -> Sequence[LaneSession]:
+        """Close the sessions of a context that a failed task ended, and open them anew; none when that fails."""
+        _log.warning("%s: the device is opened again after a failed task: %s", self._name, cause)
+        self._to_wait.put(_Pause(cause))
+        self._paused.get()
+        now = self._clock()
+        self._progress_at = now + REOPENING_S
+        self._reopened = 1 if now - self._reopened_at > REOPENED_APART_S else self._reopened + 1
+        self._reopened_at = now
+        slots = [len(session.slots) for session in broken]
+        abandon(broken, self._name)
+        sessions: Sequence[LaneSession] = ()
         try:
-            session.device.examine()
+            if self._reopened > MOST_REOPENED:
+                raise AclDeviceFault(
+                    cause.call, cause.code, cause.name, f"{cause.meaning}, {self._reopened} times in a row"
+                )
+            sessions = opened_again(self._open_sessions, slots, self._name, self._closes.wait)
+        except BaseException as error:  # noqa: BLE001 - told to all batches, and by the heartbeat
+            self._fault = _given_up(cause, error)
+        self._broken = None
+        self._progress_at = self._clock()
+        self._resumed.put(sessions)
+        return sessions
+
+    def _examine(self, sessions: Sequence[LaneSession]) -> None:
+        try:
+            if sessions:
+                sessions[0].device.examine()
         except AclDeviceFault as fault:
             self._fault = self._fault or fault
         except AclError as error:
@@ -357,10 +465,11 @@ class Lane:
             )  # says nothing of its health
         self._examining = False
 
-    def _launch_one(self, session: LaneSession, batch: _Batch) -> None:
+    def _launch_one(self, sessions: Sequence[LaneSession], batch: _Batch) -> None:
         if self._fault is not None:
             self._finish(batch, copy.copy(self._fault))
             return
+        session = sessions[batch.session]
         slot = session.slots[batch.slot]
         try:
             slot.begin()
@@ -376,7 +485,7 @@ class Lane:
         try:
             session.enqueue(slot, batch.bucket, batch.gear)
         except BaseException as error:  # noqa: BLE001 - it is this batch's end, told through done()
-            self._fail(batch, error)
+            self._fail(batch, error, _is_of_a_task(error, AclTaskFault))
             return
         self._progress_at = self._clock()
         self._to_wait.put(batch)
@@ -386,7 +495,7 @@ class Lane:
             try:
                 session.close()
             except BaseException as error:  # noqa: BLE001 - handed to the thread that calls close()
-                if self._fault is None and self._close_error is None:
+                if self._fault is None and self._broken is None and self._close_error is None:
                     self._close_error = error
                 else:
                     _log.warning("%s: closing after an earlier failure: %s", self._name, error)
@@ -402,7 +511,16 @@ class Lane:
         else:
             self._opened.put(reports)
         while (batch := self._to_wait.get()) is not None:
-            self._wait_one(sessions[batch.session], batch)
+            if isinstance(batch, _Batch):
+                self._wait_one(sessions[batch.session], batch)
+            else:
+                self._paused.put(None)
+                sessions = self._resumed.get()
+                try:
+                    for session in sessions:
+                        session.bind()
+                except BaseException as error:  # noqa: BLE001 - told to all batches, and by the heartbeat
+                    self._fault = _given_up(batch.cause, error)
 
     def _wait_one(self, session: LaneSession, batch: _Batch) -> None:
         slot = session.slots[batch.slot]
@@ -412,7 +530,7 @@ class Lane:
         try:
             stages = session.wait(slot)
         except BaseException as error:  # noqa: BLE001 - it is this batch's end, told through done()
-            self._fail(batch, error)
+            self._fail(batch, error, _is_of_a_task(error, AclError))
             return
         failure: BaseException | None = None
         try:
@@ -420,13 +538,21 @@ class Lane:
         except BaseException as error:  # noqa: BLE001 - it is this batch's end, told through done()
             failure = error
         slot.release()
+        self._reopened = 0
         self._finish(batch, failure, stages)
 
     # --- on both -----------------------------------------------------------------------------------
 
-    def _fail(self, batch: _Batch, error: BaseException) -> None:
-        if isinstance(error, AclDeviceFault):
+    def _fail(self, batch: _Batch, error: BaseException, task: AclError | None) -> None:
+        """End a batch that failed; `task` is the error again when it is that of a task on the device."""
+        broken = self._broken
+        if isinstance(error, AclDeviceFault) and not isinstance(error, AclTaskFault):
             self._fault = self._fault or error
+        elif broken is not None and isinstance(error, AclError):
+            error = copy.copy(broken)  # whatever a context that is of no use any more answers
+        elif task is not None and self._fault is None:
+            self._broken = task
+            self._to_launch.put(_Mending())
         self._finish(batch, error)
 
     def _finish(self, batch: _Batch, error: BaseException | None, stages: Stages | None = None) -> None:
@@ -436,6 +562,24 @@ class Lane:
             batch.done(error, stages)
         except BaseException:  # noqa: BLE001 - the batch has been told; there is nobody left to tell this to
             _log.exception("%s: a batch's done() raised", self._name)
+
+
+def _is_of_a_task(error: BaseException, kind: type[AclError]) -> AclError | None:
+    """The error if it is of that kind and no end of a bounded wait."""
+    return error if isinstance(error, kind) and not isinstance(error, AclWaitTimeout) else None
+
+
+def _given_up(cause: AclError, error: BaseException) -> AclDeviceFault:
+    """The fault of a device that could not be opened again."""
+    fault = AclDeviceFault(
+        cause.call,
+        cause.code,
+        cause.name,
+        f"{cause.meaning}, and the device cannot be opened again: {type(error).__name__}: {error}",
+        cause.detail,
+    )
+    fault.__cause__ = error
+    return fault
 
 
 def _warmed(session: LaneSession) -> LaneReport:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
@@ -35,12 +35,13 @@ from ascend_serve.runtime.device import Device
 from ascend_serve.runtime.gears import Key, keys
 from ascend_serve.runtime.measuring import LEAST_SLOTS, Sampler, enough, slots_for, still_holds, timing_of
 from ascend_serve.runtime.model import Gear, OmModel
+from ascend_serve.runtime.placing import Placer
 from ascend_serve.runtime.slot import Arrays, Slot, SlotState
 from ascend_serve.runtime.stream import Event
 from ascend_serve.runtime.streams import Streams
 from ascend_serve.runtime.wiring import Way, Wiring
 from ascend_serve.spec.model import ModelSpec
-from ascend_serve.spec.timing import GearTimes, Stages, Timing
+from ascend_serve.spec.timing import DeviceRun, GearTimes, Stages, Timing
 
 _log = logging.getLogger(__name__)
 
@@ -70,8 +71,12 @@ class Session:
     _wirings: list[Wiring]
     _known: GearTimes
     _chooses_slots: bool
+    _spare_bytes: int | None
     _sampler: Sampler
     _timed: set[int]
+    _placer: Placer | None
+    _ran: Callable[[DeviceRun], None] | None
+    _placed: dict[int, Callable[[DeviceRun], None]]
     _stack: ExitStack
 
     def __init__(self) -> None:
@@ -87,6 +92,7 @@ class Session:
         slots: int | None = 2,
         known: GearTimes | None = None,
         order: Sequence[str] = (),
+        spare_bytes: int | None = None,
         streams: Streams | None = None,
         close_device: bool = False,
     ) -> Session:
@@ -100,6 +106,7 @@ class Session:
             known: what gears take, as measured before; `warm_up` only looks whether it still holds.
             order: names of the inputs in the order of `--input_shape`, in which gears of any axes count; found by
                 the shapes when empty.
+            spare_bytes: device memory that slots beyond the first may take; None: most of what is free then.
             streams: those of another session on this device, whose runs then take turns with this one's; new ones
                 when None.
             close_device: whether `close` closes the device too; it is then also closed when opening fails.
@@ -128,8 +135,12 @@ class Session:
             session._wirings = []
             session._known = known or {}
             session._chooses_slots = slots is None
+            session._spare_bytes = spare_bytes
             session._sampler = Sampler()
             session._timed = set()
+            session._placer = None
+            session._ran = None
+            session._placed = {}
             session._stack = stack
             session._add_slots(first_slots)
             session._stack = stack.pop_all()
@@ -173,7 +184,11 @@ class Session:
             way = wiring.ways.get(key)
             if way is None:
                 raise ConfigError(self._no_gear(bucket, gear))
-            self._queue(wiring, way, timed=self._sampler.wants(key))
+            timed = self._sampler.wants(key)
+            if self._ran is not None:
+                timed = True
+                self._placed[slot.index] = self._ran
+            self._queue(wiring, way, timed=timed)
         except BaseException:
             self._settle(slot)
             raise
@@ -194,11 +209,36 @@ class Session:
         try:
             self.streams.reach(wiring.done)
             stages = _stages(wiring) if slot.index in self._timed else None
+            if self._placed and stages is not None:
+                self._tell(wiring, stages)
         except BaseException:
             self._settle(slot)
             raise
         slot.move(SlotState.UNPACKING)
         return stages
+
+    def trace(self, ran: Callable[[DeviceRun], None] | None) -> None:
+        """Time every run from now on, and tell of its way through the device; None ends that. Call it on the launcher.
+
+        The device idles for a moment when it begins. A session that is not traced pays a look at two attributes a run.
+
+        Args:
+            ran: is called on the waiter, once for each run that was queued while this was on.
+
+        Raises:
+            AclError: the events for it are not to be had.
+        """
+        self._placed.clear()
+        if ran is not None:
+            if self._placer is None:
+                self._placer = Placer(self.device, self.streams, self._stack)
+            self._placer.begin()
+        self._ran = ran
+
+    def _tell(self, wiring: Wiring, stages: Stages) -> None:
+        ran = self._placed.pop(wiring.slot.index, None)
+        if ran is not None and self._placer is not None:
+            self._placer.tell(wiring, stages, ran)
 
     def _queue(self, wiring: Wiring, way: Way, *, timed: bool, behind: Event | None = None) -> None:
         copy_in, compute, copy_out = self.streams.copy_in, self.streams.compute, self.streams.copy_out
@@ -330,7 +370,8 @@ class Session:
     def _slots_that_fit(self) -> int:
         """Slots for which there is device memory, with some of it left to others."""
         each = sum(tensor.size for tensor in (*self._model.inputs, *self._model.outputs))
-        return int(self.device.memory().free_bytes * (1 - _LEFT_FREE)) // each
+        spare = int(self.device.memory().free_bytes * (1 - _LEFT_FREE))
+        return (spare if self._spare_bytes is None else min(spare, self._spare_bytes)) // each
 
     def _add_more(self, count: int) -> None:
         """Make further slots, as many of `count` as there is memory for.
@@ -353,6 +394,15 @@ class Session:
     def bind(self) -> None:
         """Let the calling thread use this session too."""
         self.device.bind()
+
+    def abandon(self) -> None:
+        """Close after a failed task: what is still queued never runs, and goes with its streams before its memory does.
+
+        Raises:
+            AclError: as `close`.
+        """
+        self.streams.discard()
+        self._stack.close()
 
     def close(self) -> None:
         """Wait for what is queued, unload the model and give everything back; a second call does nothing.

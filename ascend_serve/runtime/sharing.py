@@ -31,29 +31,32 @@ class Load:
 
 
 def open_sessions(
-    device: Device, loads: Sequence[Load], *, close_device: bool = False
+    device: Device, loads: Sequence[Load], *, most_bytes: int | None = None, close_device: bool = False
 ) -> tuple[Session, ...]:
     """Open a session for each model; to be closed newest first, as a lane does.
 
     Args:
         device: an open device; the calling thread is bound to it.
         loads: at least one.
+        most_bytes: device memory that all of them may take, further slots included; None: what is free.
         close_device: whether closing the first session closes the device; it is then also closed when opening fails.
 
     Raises:
-        TooLittleMemory: together they do not fit the device's free memory; none was loaded then.
+        TooLittleMemory: together they do not fit the device's free memory, or `most_bytes`; none was loaded then.
         ArtifactError: as `Session.open`, for the first model it is true of; none stays loaded.
     """
     with ExitStack() as stack:
         if close_device:
             stack.callback(device.close)
-        budget.require(
-            [
-                budget.Need.of(load.om_path, load.spec, LEAST_SLOTS if load.slots is None else load.slots)
-                for load in loads
-            ],
-            device.memory(),
-        )
+        needs = [
+            budget.Need.of(load.om_path, load.spec, LEAST_SLOTS if load.slots is None else load.slots)
+            for load in loads
+        ]
+        budget.require(needs, device.memory(), most_bytes)
+        growing = sum(load.slots is None for load in loads)
+        spare_bytes = None
+        if most_bytes is not None and growing:
+            spare_bytes = (most_bytes - sum(need.total for need in needs)) // growing
         sessions: list[Session] = []
         for load in loads:
             session = Session.open(
@@ -63,6 +66,7 @@ def open_sessions(
                 slots=load.slots,
                 known=load.known,
                 order=load.order,
+                spare_bytes=spare_bytes,
                 streams=sessions[0].streams if sessions else None,
                 close_device=close_device and not sessions,
             )

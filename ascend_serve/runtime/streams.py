@@ -62,6 +62,12 @@ class Streams:
             with suppress(AclError):
                 self._synchronize(stream)
 
+    def discard(self) -> None:
+        """Destroy the streams with whatever is queued on them; a stopped context would never run it."""
+        for stream in (self.copy_in, self.compute, self.copy_out):
+            with suppress(AclError):
+                stream.close()
+
     def _synchronize(self, stream: Stream) -> None:
         # Two threads may come here: the launcher, for a batch that was refused, and the waiter, whose batch failed.
         with self._telling:

@@ -7,40 +7,34 @@ to less, so that neither a full disk nor one that hangs comes between the device
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 
-from ascend_serve.engine import Engine
 from ascend_serve.errors import LaneStalled
 from ascend_serve.runtime.lane import Lane
-from ascend_serve.serving.journal import FileJournal
 from ascend_serve.serving.log import logger
-from ascend_serve.serving.opening import Opening
+from ascend_serve.serving.served_model import ServedModel
 
 DRAIN_TIMEOUT_S = 5.0
 FILE_TIMEOUT_S = 3.0
 LANE_TIMEOUT_S = 5.0
 
 
-async def give_back(lane: Lane, opening: Opening, engine: Engine | None, journal: FileJournal | None) -> None:
-    """End the engine, keep times and journal, and close the lane, each within its bound.
+async def give_back(lane: Lane, models: Sequence[ServedModel]) -> None:
+    """End the models, keep their times and journals, and close the lane, each within its bound.
 
     Args:
         lane: closed in any case.
-        opening: keeps what the gears take.
-        engine: None if the replica did not come so far.
-        journal: None if there is none.
+        models: those of the replica, as far as it came.
 
     Raises:
-        BaseException: what closing the lane raised; a lane that does not end in time is logged.
+        BaseException: what ending a model or closing the lane raised; a lane that does not end in time is logged.
     """
     try:
-        if engine is not None:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(engine.drain(), DRAIN_TIMEOUT_S)
-            await _on_disk("what the gears take", asyncio.to_thread(opening.keep, engine.times()))
-        if journal is not None:
-            await _on_disk("the journal", journal.close())
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_all(model.drain() for model in models), DRAIN_TIMEOUT_S)
+        await _on_disk("what the gears take", _all(asyncio.to_thread(model.keep_times) for model in models))
+        await _on_disk("the journal", _all(model.close_journal() for model in models))
     finally:
         try:
             await asyncio.to_thread(lane.close, LANE_TIMEOUT_S)
@@ -48,6 +42,10 @@ async def give_back(lane: Lane, opening: Opening, engine: Engine | None, journal
             logger.exception(
                 "the device did not come back in time; its memory is reclaimed when this process ends"
             )
+
+
+async def _all(ways: Iterable[Awaitable[None]]) -> None:
+    await asyncio.gather(*ways)
 
 
 async def _on_disk(what: str, writing: Awaitable[None]) -> None:

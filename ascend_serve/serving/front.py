@@ -10,16 +10,13 @@ arrive in the same turn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
-import numpy as np
 from ray import serve
 
-from ascend_serve.engine import Engine, Request
+from ascend_serve.engine import Engine, Request, Results
 from ascend_serve.errors import AscendServeError, TicketCancelled
-
-Tensors = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
-"""Input or output tensors by name, each of shape (rows, *row shape)."""
+from ascend_serve.serving.served_model import Submit, Tensors
 
 
 class Arrival:
@@ -45,7 +42,7 @@ class Arrival:
             raise TicketCancelled("the caller left before the request was queued")
         self._request = engine.offer(self.tensors, deadline=self.deadline, priority=self.priority)
 
-    async def result(self) -> Tensors:
+    async def result(self) -> Results:
         """The outputs, once the engine has run the request."""
         assert self._request is not None, "result() is awaited only after the front has let the arrival enter"
         return await self._request.result
@@ -57,11 +54,11 @@ class Arrival:
             self._request.cancel()
 
 
-Hand = Callable[[Arrival], Awaitable[AscendServeError | None]]
+_Hand = Callable[[Arrival], Awaitable[AscendServeError | None]]
 
 
-def batched_hand(engine: Engine, *, max_batch_size: int, max_concurrent_batches: int) -> Hand:
-    """One `@serve.batch` that hands whole arrivals to the engine.
+def batched_submit(engine: Engine, max_batch_size: int, *, max_concurrent_batches: int) -> Submit:
+    """`engine.submit` behind one `@serve.batch`, which hands whole arrivals to the engine.
 
     Made for each replica, since the decorator's permits cannot be changed later and follow from the replica's effective
     `max_ongoing_requests`. Errors are returned an item at a time: one that is raised would be every caller's, and
@@ -74,8 +71,12 @@ def batched_hand(engine: Engine, *, max_batch_size: int, max_concurrent_batches:
     async def hand_over(arrivals: Sequence[Arrival]) -> list[AscendServeError | None]:
         return [_enter(arrival, engine) for arrival in arrivals]
 
-    hand: Hand = hand_over
-    return hand
+    async def submit(
+        tensors: Tensors, *, deadline: float | None = None, priority: int | None = None
+    ) -> Results:
+        return await _through(hand_over, tensors, deadline, priority)
+
+    return submit
 
 
 def _enter(arrival: Arrival, engine: Engine) -> AscendServeError | None:
@@ -86,7 +87,7 @@ def _enter(arrival: Arrival, engine: Engine) -> AscendServeError | None:
     return None
 
 
-async def through(hand: Hand, tensors: Tensors, deadline: float | None, priority: int | None) -> Tensors:
+async def _through(hand: _Hand, tensors: Tensors, deadline: float | None, priority: int | None) -> Results:
     """Send one request through the front and wait for its outputs.
 
     Raises:

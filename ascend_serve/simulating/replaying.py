@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ascend_serve.batching.choice import Policy
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.journal import (
+    Bounded,
     Cancelled,
     Drained,
     Expired,
@@ -303,6 +304,8 @@ class _Tracer:
             self._planner.drain()
         elif isinstance(event, Retuned):
             self._planner.retune(event.tables, event.policy.policy(event.tables))
+        elif isinstance(event, Bounded):
+            self._planner.bound(event.max_queued_rows)
         return None
 
     def _offer(self, event: Offered | Refused) -> str | None:

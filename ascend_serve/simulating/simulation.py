@@ -192,6 +192,7 @@ class _Device:
         self._seen = seen
         self._timeline = timeline
         self._host = settings.host
+        self._timer_s = settings.host.timer_ms / 1e3
         self._chance = Random(settings.seed + number)  # noqa: S311 - no secret: the same seed, the same run
         self._planner = Planner(
             tables,
@@ -209,9 +210,9 @@ class _Device:
             for bucket, table in enumerate(tables)
             for gear, *stages in zip(table.gears, table.copy_in_ms, table.ms, table.copy_out_ms, strict=True)
         }
-        self._free_at = [0.0, 0.0, 0.0]
+        self._free_at = (0.0, 0.0, 0.0)
         self._launcher_free_at = self._known_at = 0.0
-        self._running: list[tuple[float, int, Batch]] = []
+        self._running: deque[tuple[float, Batch]] = deque()  # the waiter tells of them in their order
         self._leaving: list[tuple[float, int, Ticket]] = []
         self._plan_at = inf
         self._asked_at = -inf
@@ -234,7 +235,11 @@ class _Device:
         self.rows += arrival.rows
         if arrival.leaves is not None:
             heappush(self._leaving, (arrival.leaves, ticket.number, ticket))
-        self._plan_at = self.next_at = arrival.at
+        if self._planner.quiet(arrival.at):
+            self._set_alarm(arrival.at, self._planner.next_wakeup())
+            self._look_ahead()
+        else:
+            self._plan_at = self.next_at = arrival.at
 
     def step(self) -> int:
         """Do what comes next, and return how many requests were answered by it."""
@@ -248,8 +253,7 @@ class _Device:
             self._look_ahead()
             return 0
         if self._running and self._running[0][0] <= now:
-            self._plan_at = now
-            return self._land(now, heappop(self._running)[2])
+            return self._land(now, self._running.popleft()[1])
         self._plan(now)
         return 0
 
@@ -262,6 +266,7 @@ class _Device:
             seen.latencies_ms.append((now - ticket.offered_at) * 1e3 + self._host.door_ms)
             if ticket.deadline is not None and now > ticket.deadline:
                 seen.late += 1
+        self._plan_at = now if self._planner.queued_tickets else inf
         self._look_ahead()
         return len(ended)
 
@@ -269,40 +274,47 @@ class _Device:
         """Seal all that can be started, and find out when something happens next."""
         planner = self._planner
         started = False
-        while (batch := planner.plan(now)) is not None:
+        while planner.queued_tickets and (batch := planner.plan(now)) is not None:
             self._start(now, batch)
             started = True
         for ticket in planner.take_expired(now):
             self.rows -= ticket.rows
             self._seen.expired += 1
         wakeup = planner.next_wakeup()
-        if wakeup is None:
-            self._plan_at = inf
-        elif wakeup > now:
-            self._plan_at = self._rings_at(now, wakeup)
+        if wakeup is None or wakeup > now:
+            self._set_alarm(now, wakeup)
         else:
             self._plan_at = now if started or self._asked_at < now else now + _TICK_S
         self._asked_at = now
         self._look_ahead()
 
-    def _rings_at(self, now: float, due: float) -> float:
-        """When an alarm for `due` that is set at `now` rings, if nothing else wakes the event loop before."""
-        timer_s = self._host.timer_ms / 1e3
-        return now + ceil((due - now) / timer_s) * timer_s if timer_s else due
+    def _set_alarm(self, now: float, wakeup: float | None) -> None:
+        """Plan when an alarm that is set at `now` rings, if nothing else wakes the event loop before."""
+        if wakeup is None:
+            self._plan_at = inf
+        elif self._timer_s:
+            self._plan_at = now + ceil((wakeup - now) / self._timer_s) * self._timer_s
+        else:
+            self._plan_at = wakeup
 
     def _start(self, now: float, batch: Batch) -> None:
-        seen, free_at = self._seen, self._free_at
-        before_s, after_s = self._host.draw_s(self._chance, batch.rows)
-        self._launcher_free_at = launched_at = max(now, self._launcher_free_at) + before_s
+        seen = self._seen
+        before_s, after_s = self._host.draw_s(self._chance, batch.rows, beside=bool(self._running))
+        launched_at = (now if now > self._launcher_free_at else self._launcher_free_at) + before_s
+        self._launcher_free_at = launched_at
         copy_in_s, compute_s, copy_out_s = self._stages_s[batch.bucket, batch.gear]
-        copy_in_at = max(launched_at, free_at[0])
-        free_at[0] = copy_in_at + copy_in_s
-        compute_at = max(free_at[0], free_at[1])
-        free_at[1] = compute_at + compute_s
-        copy_out_at = max(free_at[1], free_at[2])
-        free_at[2] = done_at = copy_out_at + copy_out_s
-        self._known_at = max(done_at + after_s, self._known_at)
-        heappush(self._running, (self._known_at, sum(seen.batches.values()), batch))
+        copy_in_free_at, compute_free_at, copy_out_free_at = self._free_at
+        copy_in_at = launched_at if launched_at > copy_in_free_at else copy_in_free_at
+        copied_at = copy_in_at + copy_in_s
+        compute_at = copied_at if copied_at > compute_free_at else compute_free_at
+        computed_at = compute_at + compute_s
+        copy_out_at = computed_at if computed_at > copy_out_free_at else copy_out_free_at
+        done_at = copy_out_at + copy_out_s
+        self._free_at = (copied_at, computed_at, done_at)
+        known_at = done_at + after_s
+        if known_at > self._known_at:
+            self._known_at = known_at
+        self._running.append((self._known_at, batch))
         seen.batches[batch.bucket, batch.gear] += 1
         seen.batch_rows += batch.rows
         seen.compute_ms += compute_s * 1e3
@@ -322,10 +334,12 @@ class _Device:
             )
 
     def _look_ahead(self) -> None:
-        self.next_at = self._plan_at
-        for coming in (self._running, self._leaving):
-            if coming and coming[0][0] < self.next_at:
-                self.next_at = coming[0][0]
+        next_at = self._plan_at
+        if self._running and self._running[0][0] < next_at:
+            next_at = self._running[0][0]
+        if self._leaving and self._leaving[0][0] < next_at:
+            next_at = self._leaving[0][0]
+        self.next_at = next_at
 
 
 def _next_of(device: _Device) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,6 +18,9 @@ class Closed(BaseModel):
 
 
 _C = TypeVar("_C", bound=Closed)
+
+_BRANCHES = ("int", "str", "bool", "float", "path")
+"""What pydantic calls branches of a union, beside those with a bracket, such as `dict[str,path]`."""
 
 
 def parse_closed(kind: type[_C], settings: Mapping[str, Any], where: str) -> _C:
@@ -34,10 +37,10 @@ def parse_closed(kind: type[_C], settings: Mapping[str, Any], where: str) -> _C:
 
 
 def _explain(kind: type[BaseModel], fault: Any) -> str:
-    path = [part for part in fault["loc"] if not _names_a_type(part)]
+    path = written_path(fault["loc"])
     where = ".".join(map(str, path))
     if fault["type"] == "extra_forbidden":
-        return f"unknown key '{where}'{nearest(str(path[-1]), _fields_at(kind, path[:-1]))}"
+        return f"unknown key '{where}'{nearest(str(path[-1]), keys_at(kind, path[:-1]))}"
     if fault["type"] == "missing":
         return f"key '{where}' is missing"
     message = str(fault["msg"]).removeprefix("Value error, ")
@@ -46,24 +49,33 @@ def _explain(kind: type[BaseModel], fault: Any) -> str:
     return f"{where}: {message}, not {fault['input']!r}" if where else message
 
 
-def _names_a_type(part: int | str) -> bool:
-    """Whether a part of a fault's location is pydantic's name of a union's branch, which no user wrote."""
-    return isinstance(part, str) and ("[" in part or part in ("int", "str", "bool", "float"))
+def written_path(location: Sequence[int | str]) -> tuple[int | str, ...]:
+    """A fault's location as a user knows it, in keys and indices: pydantic names the branches of a union there, too."""
+    return tuple(
+        part for part in location if not (isinstance(part, str) and ("[" in part or part in _BRANCHES))
+    )
 
 
-def _fields_at(kind: type[BaseModel], path: list[int | str]) -> list[str]:
+def keys_at(kind: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """The keys that are known at a path; none where it leads to no model."""
+    in_mapping = False
     for key in path:
         if isinstance(key, int):
+            continue  # which one of a list; all are of one kind
+        if in_mapping:
+            in_mapping = False  # which one of a mapping, likewise
             continue
         field = kind.model_fields.get(key)
-        inner = [t for t in _types_of(field.annotation if field else None) if issubclass(t, BaseModel)]
-        if not inner:
+        inner = None if field is None else _model_in(field.annotation)
+        if field is None or inner is None:
             return []
-        kind = inner[0]
+        in_mapping = getattr(field.annotation, "__origin__", None) is dict
+        kind = inner
     return list(kind.model_fields)
 
 
-def _types_of(annotation: Any) -> list[type]:
-    if isinstance(annotation, type):
-        return [annotation]
-    return [found for part in getattr(annotation, "__args__", ()) for found in _types_of(part)]
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation such as `tuple[Model, ...]`, or None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)

@@ -38,3 +38,27 @@ class Timing:
 
 GearTimes = Mapping[tuple[int, int], Timing]
 """Timing by (bucket, gear): index into `ModelSpec.buckets`, and rows."""
+
+
+class DeviceRun(NamedTuple):
+    """One run's way through the device, placed in time; told while a replica is traced.
+
+    Attributes:
+        slot: that it went through.
+        copy_in_at: when its rows began to move to the device, in seconds of `time.monotonic`; on a board, where nothing
+            moves, when it began to compute.
+        compute_at: when the model began.
+        copy_out_at: when its results began to move back; on a board, when the model ended.
+        stages: how long each took.
+    """
+
+    slot: int
+    copy_in_at: float
+    compute_at: float
+    copy_out_at: float
+    stages: Stages
+
+    @property
+    def ended_at(self) -> float:
+        """When its results were there."""
+        return self.copy_out_at + self.stages.copy_out_ms / 1e3

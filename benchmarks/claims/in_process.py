@@ -17,6 +17,9 @@ from benchmarks.rounds import LIMIT_PER_S
 from benchmarks.verdicts import at_least, at_most
 
 CLIENTS = 64
+SIDES = {"4 KB": 36, "150 KB": 224}
+"""Bytes of a row -> pixels of a picture's side. With the first, copies, which no policy spares, are next to nothing."""
+
 POLICY_BOUNDS = {1000: (0.9, 0.79), 1600: (0.7, 0.57)}
 """Rate -> floor and target of the mean latency of `optimal` over that of `pad_up`."""
 
@@ -66,17 +69,23 @@ def policy_live(node: Node, effort: Effort) -> Finding:
         names = ("optimal", "pad_up") if number % 2 == 0 else ("pad_up", "optimal")
         return _Both(**{name: asyncio.run(bench.open_loop(name, due)) for name in names})
 
-    kept = _in_turn(node, effort, loads, run)
     verdicts, rows = [], []
-    for load in loads:
-        rounds = kept[load].rounds
-        ratio = pairwise([one.optimal.mean_ms for one in rounds], [one.pad_up.mean_ms for one in rounds])
-        claim = f"mean latency of optimal over pad_up at {load.name}"
-        verdicts.append(at_most(claim, ratio, load.floor, load.target, note=quiet_note([kept[load]])))
-        rows += _as_rows(kept[load], lambda one, load=load: [  # type: ignore[misc]  # the default binds the load
-            {**_row(name, load.rate_per_s, getattr(one, name)), "bursts": load.in_bursts}
-            for name in ("optimal", "pad_up")
-        ])  # fmt: skip
+    for size, side in SIDES.items():
+        kept = _in_turn(node, effort, side, loads, run)
+        for load in loads:
+            rounds = kept[load].rounds
+            ratio = pairwise([one.optimal.mean_ms for one in rounds], [one.pad_up.mean_ms for one in rounds])
+            claim = f"mean latency of optimal over pad_up at {load.name}, {size} a row"
+            verdicts.append(at_most(claim, ratio, load.floor, load.target, note=quiet_note([kept[load]])))
+
+            def told(one: _Both, load: _Load = load, size: str = size) -> list[dict[str, Any]]:
+                of = {"bursts": load.in_bursts, "row": size}
+                return [
+                    {**_row(name, load.rate_per_s, getattr(one, name)), **of}
+                    for name in ("optimal", "pad_up")
+                ]
+
+            rows += _as_rows(kept[load], told)
     return Finding(verdicts, rows)
 
 
@@ -87,7 +96,7 @@ def in_process(node: Node, effort: Effort) -> Finding:
         del number
         return asyncio.run(bench.closed_loop(policy, CLIENTS, effort.seconds))
 
-    kept = _in_turn(node, effort, ["optimal"], run)["optimal"]
+    kept = _in_turn(node, effort, SIDES["150 KB"], ["optimal"], run)["optimal"]
     note = quiet_note([kept])
     share = Spread.of([one.rows_per_s / LIMIT_PER_S for one in kept.rounds])
     cpu = Spread.of([one.cpu_us for one in kept.rounds])
@@ -101,9 +110,9 @@ def in_process(node: Node, effort: Effort) -> Finding:
 
 
 def _in_turn(
-    node: Node, effort: Effort, names: Sequence[K], run: Callable[[EngineBench, K, int], R]
+    node: Node, effort: Effort, side: int, names: Sequence[K], run: Callable[[EngineBench, K, int], R]
 ) -> dict[K, Kept[R]]:
-    with opened(compile_pictures(node)) as (lane, report):
+    with opened(compile_pictures(node, side)) as (lane, report):
         bench = EngineBench(lane, report)
         asyncio.run(bench.learn())
         return effort.alternate(names, lambda name, number: run(bench, name, number))

@@ -13,7 +13,7 @@ from benchmarks.node import COSTS_MS, Node
 from benchmarks.quiet import Kept, interleave
 from benchmarks.rounds import Bench, Demand, Round, closed, poisson_at
 from benchmarks.side_by_side import as_rows, demand_table, full_cast, measured
-from benchmarks.sides import BATCH, FAST, STOCK, Cast, Side
+from benchmarks.sides import BATCH, FAST, HAND, STOCK, Cast, Side
 from benchmarks.stage import staged
 from benchmarks.verdicts import Verdict, at_least, at_most
 from benchmarks.workloads import Workload, large
@@ -67,6 +67,10 @@ def http_share(node: Node, effort: Effort) -> Finding:
             at_most(
                 f"the same, when the rival is given our settings of Serve ({tuned.name})",
                 _ratio(mine, kept[tuned, demand], lambda one: one.server_us), None, None,
+            ),
+            at_most(
+                f"CPU over that of a bare replica written by hand, {door}",
+                _ratio(mine, kept[_side(cast, f"{HAND} {door}"), demand], lambda one: one.server_us), None, None,
             ),
         ]  # fmt: skip
     return Finding(verdicts, as_rows(kept.values()), _tables(kept, cast, [demand]))

@@ -8,12 +8,13 @@ import pytest
 from ascend_serve.batching.policy import policy_named
 from ascend_serve.batching.sharing import Share
 from ascend_serve.engine import Engine
+from ascend_serve.errors import PoisonRequest
 from ascend_serve.runtime.device import Device
 from ascend_serve.runtime.lane import Lane
 from ascend_serve.runtime.session import Session
 from ascend_serve.runtime.signature import describe
 from tests.contract import sessions
-from tests.contract.sessions import LIMIT_S, ONE_ROW, TWO_SIDED, assert_rows, expected, rows_of
+from tests.contract.sessions import LIMIT_S, ONE_ROW, PICKED, TWO_SIDED, assert_rows, expected, rows_of
 
 pytestmark = pytest.mark.contract
 
@@ -26,11 +27,14 @@ def open_lane(build):
     lanes = []
 
     def start(*networks):
+        built = {}
+
         def open_sessions():
             device = Device.open()
             opened = []
             for network in networks:
-                path = build(network, device.soc_name)
+                path = built.get(network.name) or build(network, device.soc_name)
+                built[network.name] = path
                 spec = describe(device, path, network.name)
                 opened.append(Session.open(device, path, spec, close_device=not opened))
             return opened
@@ -105,3 +109,18 @@ async def test_two_models_share_one_device(open_lane):
     )
     await asyncio.wait_for(asyncio.gather(first.drain(), second.drain()), LIMIT_S)
     assert share.running_batches == 0
+
+
+async def test_a_request_that_makes_the_device_fail_fails_alone(open_lane):
+    """An index past the end of the table is what a text model meets with a token that it does not know."""
+    lane, reports = open_lane(PICKED)
+    engine = engine_on(lane, reports)
+    await engine.prepared()
+    requests = [engine.submit({"i": np.array([index], np.int32)}) for index in (0, 1, 1_000_000, 2, 3, 0)]
+    answers = await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), LIMIT_S)
+    assert isinstance(answers.pop(2), PoisonRequest)
+    assert [float(answer["y"][0]) for answer in answers] == [10.0, 11.0, 12.0, 13.0, 10.0]
+    assert engine.state().fault is None
+    again = await asyncio.wait_for(engine.submit({"i": np.array([2, 3], np.int32)}), LIMIT_S)
+    np.testing.assert_array_equal(again["y"], [12.0, 13.0])
+    await asyncio.wait_for(engine.drain(), LIMIT_S)

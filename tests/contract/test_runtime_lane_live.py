@@ -6,9 +6,7 @@ from queue import Queue
 import numpy as np
 import pytest
 
-from ascend_serve.errors import (
-    AclDeviceFault,
-)
+from ascend_serve.errors import AclTaskFault
 from ascend_serve.runtime import _acl
 from ascend_serve.runtime.device import Device
 from ascend_serve.runtime.lane import Lane
@@ -44,11 +42,13 @@ def open_lane(build):
 
     def start(network):
         opened = []
+        path = None
 
         def open_sessions():
+            nonlocal path
             device = Device.open()
             opened.append(device)
-            path = build(network, device.soc_name)
+            path = path or build(network, device.soc_name)
             return [Session.open(device, path, describe(device, path, "m"), close_device=True)]
 
         lane = Lane(open_sessions)
@@ -98,9 +98,7 @@ def test_a_lane_serves_and_leaves_nothing(open_lane):
 
 
 @pytest.mark.parametrize("can_stop", [True, False])
-def test_a_failed_run_is_never_handed_out_even_with_the_next_batch_behind_it(
-    open_lane, monkeypatch, can_stop
-):
+def test_a_failed_run_is_never_handed_out_and_the_lane_goes_on(open_lane, monkeypatch, can_stop):
     if not can_stop:
         monkeypatch.setattr(_acl, "stop_on_failure", lambda stream: False)
     lane, _, _ = open_lane(PICKED)
@@ -118,10 +116,42 @@ def test_a_failed_run_is_never_handed_out_even_with_the_next_batch_behind_it(
     lane.runner(0).launch(1, 0, 2, pack(2), lambda outputs: None, ends.done("behind"))
     hold.set()
     told = ends.get(2)
-    assert isinstance(told["bad"], AclDeviceFault)
-    assert isinstance(told["behind"], AclDeviceFault)
+    assert isinstance(told["bad"], AclTaskFault)
+    assert isinstance(told["behind"], AclTaskFault)
     assert unpacked == []
-    assert isinstance(lane.heartbeat().fault, AclDeviceFault)
-    lane.runner(0).launch(0, 0, 1, pack(1), unpacked.append, ends.done("later"))
-    assert isinstance(ends.get(1)["later"], AclDeviceFault)
+    lane.runner(0).launch(
+        0, 0, 1, pack(1), lambda outputs: unpacked.append(float(outputs["y"][0])), ends.done("later")
+    )
+    assert ends.get(1)["later"] is None
+    assert unpacked == [11.0]
+    assert lane.heartbeat().fault is None
+    lane.close(LIMIT_S)
+
+
+def test_a_card_without_room_while_it_is_opened_again_is_not_given_up(open_lane, emulator):
+    """As of a run that finds no room right behind a request that made the device fail."""
+    from ascend_emulator.control import Card
+
+    lane, _, _ = open_lane(PICKED)
+    ends, unpacked = Ends(), []
+
+    def launch(key):
+        lane.runner(0).launch(
+            0,
+            0,
+            1,
+            lambda inputs: inputs["i"].fill(1),
+            lambda outputs: unpacked.append(float(outputs["y"][0])),
+            ends.done(key),
+        )
+        return ends.get(1)[key]
+
+    with Card(0) as card:
+        # The second execution is the first of those that warm up.
+        card.inject("execute:nth=1,code=507011;execute:nth=2,code=207001")
+        assert isinstance(launch("bad"), AclTaskFault)
+        assert launch("later") is None
+        assert not card.state().faults
+    assert unpacked == [11.0]
+    assert lane.heartbeat().fault is None
     lane.close(LIMIT_S)

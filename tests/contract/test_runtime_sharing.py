@@ -1,5 +1,6 @@
 """Several models on one device and lane, and the memory budget that is checked before any is loaded."""
 
+from dataclasses import replace
 from queue import Queue
 
 import numpy as np
@@ -10,6 +11,8 @@ from ascend_serve.runtime import _acl
 from ascend_serve.runtime.budget import Need
 from ascend_serve.runtime.device import Device
 from ascend_serve.runtime.lane import Lane
+from ascend_serve.runtime.measuring import LEAST_SLOTS, MOST_SLOTS
+from ascend_serve.runtime.session import Session
 from ascend_serve.runtime.sharing import Load, open_sessions
 from ascend_serve.runtime.signature import describe
 from tests.contract import sessions
@@ -104,3 +107,19 @@ def test_a_device_that_the_sessions_own_is_closed_when_opening_fails(loads, tmp_
     with pytest.raises(ArtifactError):
         open_sessions(owned, [Load(tmp_path / "no.om", loads[0].spec)], close_device=True)
     assert owned.live == {}
+
+
+def test_what_may_be_taken_bounds_the_loads_and_the_slots_they_grow_by(device, loads, monkeypatch):
+    growing = [replace(load, slots=None) for load in loads]
+    needs = [Need.of(load.om_path, load.spec, LEAST_SLOTS) for load in growing]
+    least = sum(need.total for need in needs)
+    with pytest.raises(TooLittleMemory, match=r"do not fit what may be taken .* by 1 B"):
+        open_sessions(device, growing, most_bytes=least - 1)
+    monkeypatch.setattr(Session, "_slots_for", lambda self, times: MOST_SLOTS)
+    for most_bytes, slots in ((least, LEAST_SLOTS), (None, MOST_SLOTS)):
+        opened = open_sessions(device, growing, most_bytes=most_bytes)
+        for session in opened:
+            session.warm_up()
+        assert [len(session.slots) for session in opened] == [slots, slots]
+        for session in reversed(opened):
+            session.close()

@@ -28,12 +28,16 @@ os.environ.update(
     RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S="0.5",
     RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S="0.5",
     RAY_metrics_report_interval_ms="300",
+    # A proxy that has died is noticed as it is looked after; by default every ten seconds.
+    RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S="1",
 )
 (SCRATCH / "token").write_text(uuid.uuid4().hex)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "last: takes down what others of its module use; runs after them")
+    config.addinivalue_line(
+        "markers", "last: takes down what others of its module use; runs after them, in the file's order"
+    )
 
 
 def pytest_unconfigure() -> None:
@@ -46,7 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in here:
         item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning"))
         item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
-    for last in [item for item in here if item.get_closest_marker("last")]:
+    lasts = [item for item in here if item.get_closest_marker("last")]
+    for last in sorted(lasts, key=lambda item: item.location[1] or 0):
         items.remove(last)
         others = [place for place, item in enumerate(items) if item.path == last.path]
         items.insert(others[-1] + 1 if others else len(items), last)
@@ -65,6 +70,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 METRICS_PORT = free_port()
+GRPC_PORT = free_port()
+SERVICER = "ascend_serve.serving.doors.grpc.add_GRPCInferenceServiceServicer_to_server"
 
 
 @pytest.fixture(scope="session")
@@ -94,9 +101,18 @@ def serve_url(ray_cluster: None) -> Iterator[str]:
     from ray import serve
 
     port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.start(
+        http_options={"host": "127.0.0.1", "port": port},
+        grpc_options={"port": GRPC_PORT, "grpc_servicer_functions": [SERVICER]},
+    )
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
+
+
+@pytest.fixture(scope="session")
+def grpc_address(serve_url: str) -> str:
+    """Where the same Serve answers over gRPC."""
+    return f"127.0.0.1:{GRPC_PORT}"
 
 
 @pytest.fixture(scope="module")

@@ -37,12 +37,14 @@ class Deploy:
 
         Args:
             name: of the application, below whose name it is served.
-            args: of its builder; the shipped recipe unless they name an `.om`.
+            args: of its builder; the shipped recipe unless they name an `.om` or several models.
             options: of its deployment.
         """
         given = {"recipe": str(RECIPE), "store": str(self._store), **(args or {})}
         if "om" in given:
             del given["recipe"], given["store"]
+        if "models" in given:
+            del given["recipe"]
         self._applications[name] = {
             "name": name,
             "route_prefix": f"/{name}",
@@ -50,6 +52,11 @@ class Deploy:
             "args": given,
             "deployments": [{"name": "AscendModel", **options}],
         }
+
+    def change(self, name: str, **options: Any) -> None:
+        """Deploy an application again, with other options of its deployment, and wait until all of it runs."""
+        self._applications[name]["deployments"][0].update(options)
+        self.apply()
 
     def apply(self) -> None:
         """Deploy what `add` was told of, and wait until all of it runs."""

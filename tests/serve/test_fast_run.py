@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -51,6 +51,21 @@ many = handle.infer.remote(rows).result(timeout_s=120)
 assert (many.argmax(axis=1) == np.tile(labels, 4)[:1280]).mean() > 0.97
 """
 
+ONGOING = """
+import sys, ray
+ray.init(address=sys.argv[1], namespace="serve", log_to_driver=False)
+names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+[replica] = [name for name in names if name.startswith("SERVE_REPLICA::resnet#AscendModel#")]
+print(ray.get(ray.get_actor(replica).get_num_ongoing_requests.remote()))
+"""
+
+DELETE = """
+import sys, ray
+from ray import serve
+ray.init(address=sys.argv[1], log_to_driver=False)
+serve.delete("resnet")
+"""
+
 FAST = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -90,6 +105,22 @@ class FastRun(Served):
         told = [word for process in processes_of(self.scratch) for word in process.info["cmdline"]]
         return next(word.partition("=")[2] for word in told if word.startswith("--gcs-address="))
 
+    def drive(self, program: str, **variables: str) -> str:
+        """Run a program in Python beside it, with the address of its cluster; what that prints."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        environment.update(
+            variables,
+            RAY_TMPDIR=str(self.scratch),
+            RAY_AUTH_MODE="token",
+            RAY_AUTH_TOKEN_PATH=str(self.scratch / "token"),
+        )
+        command = [sys.executable, "-c", program, self.gcs_address()]
+        ended: subprocess.CompletedProcess[str] = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        return ended.stdout
+
     def events(self) -> list[Any]:
         """The journal by now; it is written once a second."""
         (journal,) = self.scratch.glob("log.*.jsonl")
@@ -118,6 +149,13 @@ def fast_run(started: Callable[[], FastRun]) -> FastRun:
     return started()
 
 
+def whole(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """A request as it goes over the wire."""
+    lines = [f"POST {path} HTTP/1.1", "Host: a", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 def test_it_listens_on_loopback_but_for_haproxys_two_pages(fast_run: FastRun) -> None:
     mine = (fast_run.port, fast_run.stats, fast_run.metrics, fast_run.fallback)
 
@@ -138,32 +176,13 @@ def test_it_listens_on_loopback_but_for_haproxys_two_pages(fast_run: FastRun) ->
 @pytest.mark.parametrize("variables", [{}, FAST], ids=["without the variables", "with the variables"])
 def test_a_driver_asks_through_a_handle(fast_run: FastRun, variables: dict[str, str]) -> None:
     """A plain driver, with Serve's fast-path variables and without them, also with 5 MB."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment.update(
-        variables,
-        RAY_TMPDIR=str(fast_run.scratch),
-        RAY_AUTH_MODE="token",
-        RAY_AUTH_TOKEN_PATH=str(fast_run.scratch / "token"),
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", DRIVER, fast_run.gcs_address()],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    fast_run.drive(DRIVER, **variables)
 
 
 def test_a_client_that_leaves_while_it_waits_is_cancelled_and_journalled(
     fast_run: FastRun, digits: "np.ndarray[Any, Any]"
 ) -> None:
-    path, body, headers = infer_binary(digits[:1])
-    lines = [f"POST {path} HTTP/1.1", "Host: a", f"Content-Length: {len(body)}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    request = "\r\n".join([*lines, "", ""]).encode() + body
+    request = whole(*infer_binary(digits[:1]))
     address = ("127.0.0.1", fast_run.port)
 
     def offered(rows: int) -> list[int]:
@@ -188,6 +207,45 @@ def test_a_client_that_leaves_while_it_waits_is_cancelled_and_journalled(
         assert first.recv(15) == b"HTTP/1.1 200 OK"
     eventually("the third is in the journal", lambda: len(offered(3)) == 1)
     assert cancelled() == offered(1)[1:]
+
+
+def test_what_speaks_to_serve_is_heard_by_serve_also_where_requests_are_answered_ahead_of_it(
+    fast_run: FastRun, digits: "np.ndarray[Any, Any]"
+) -> None:
+    path, body, headers = infer_binary(digits[:2])
+    with httpx.Client(base_url=f"http://127.0.0.1:{fast_run.port}", timeout=60) as client:
+        for request_id in ("first", "second", "third"):
+            answer = client.post(path, content=body, headers={**headers, "x-request-id": request_id})
+            assert outputs(answer)["logits"].shape == (2, 10)
+            assert answer.headers.get_list("x-request-id") == [request_id]
+        # The batch takes 5 ms.
+        late = client.post(path, content=body, headers={**headers, "x-request-timeout-seconds": "0.001"})
+        assert late.status_code == 408, "Serve's own time limit"
+        assert outputs(client.post(path, content=body, headers=headers))["logits"].shape == (2, 10)
+
+
+def test_inference_is_answered_ahead_of_serve_once_serve_found_its_way(
+    fast_run: FastRun, digits: "np.ndarray[Any, Any]"
+) -> None:
+    path, body, headers = infer_binary(digits[:2])
+    with httpx.Client(base_url=f"http://127.0.0.1:{fast_run.port}", timeout=60) as client:
+        # Serve gives an id to each request that has none. The first ones may come by way of the fallback proxy.
+        eventually(
+            "Serve sees no more of it",
+            lambda: "x-request-id" not in client.post(path, content=body, headers=headers).headers,
+        )
+    request = whole(path, body, headers)
+    once = whole(path.replace("/models/", "/models//"), body, headers)
+    address = ("127.0.0.1", fast_run.port)
+    with socket.create_connection(address) as first, socket.create_connection(address) as second:
+        # As long as their bodies have not ended, they run.
+        first.sendall(request[:-1])
+        second.sendall(once[:-1])
+        assert int(fast_run.drive(ONGOING)) == 1, "Serve counts the one on a path that it does not know"
+        first.sendall(request[-1:])
+        assert first.recv(15) == b"HTTP/1.1 200 OK"
+        second.sendall(once[-1:])
+        assert second.recv(12) == b"HTTP/1.1 404"
 
 
 def test_a_taken_port_is_named() -> None:
@@ -251,6 +309,26 @@ def test_an_error_that_serve_run_did_not_expect_is_named_and_fails(
     lines = capsys.readouterr().err.splitlines()
     told = [line for line in lines if line.startswith("ascend-serve: ")]
     assert told == ["ascend-serve: Serve ended on an unexpected error: KeyError: 'what it did not expect'"]
+
+
+@pytest.mark.last
+def test_what_was_accepted_is_finished_when_the_application_goes(
+    fast_run: FastRun, digits: "np.ndarray[Any, Any]"
+) -> None:
+    request = whole(*infer_binary(digits[:1]))
+    address = ("127.0.0.1", fast_run.port)
+
+    def accepted() -> int:
+        """Requests of one row; the journal may still be behind on others."""
+        return sum(isinstance(event, Offered) and event.rows == 1 for event in fast_run.events())
+
+    known = accepted()
+    with socket.create_connection(address) as first, socket.create_connection(address) as second:
+        for each in (first, second):  # the first takes six seconds, the second waits for it
+            each.sendall(request)
+        eventually("both are accepted", lambda: accepted() == known + 2)
+        fast_run.drive(DELETE)
+        assert [each.recv(15) for each in (first, second)] == [b"HTTP/1.1 200 OK"] * 2
 
 
 @pytest.mark.last

@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 BIN = Path(sys.executable).parent
 COMMANDS = {"proxy": "serve", "haproxy": "ascend-serve"}
-SERVICER = "ascend_serve.serving.grpc.add_GRPCInferenceServiceServicer_to_server"
+SERVICER = "ascend_serve.serving.doors.grpc.add_GRPCInferenceServiceServicer_to_server"
 SLOWER = 100.0
 LONG_MS = 4000.0 / SLOWER
 DEADLINE = "x-envoy-expected-rq-timeout-ms"
@@ -45,6 +45,22 @@ class Stub:
 
     def ask(self, rpc: str, **fields: Any) -> Any:
         return self.call(rpc, message_class(f"{rpc}Request")(**fields)).result()
+
+    def stream(self, rows: Array, models: list[str]) -> Iterator[Any]:
+        """One stream with a request for each row, known by its number."""
+        method = self._channel.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer",
+            request_serializer=message_class("ModelInferRequest").SerializeToString,
+            response_deserializer=message_class("ModelStreamInferResponse").FromString,
+        )
+        tensor = {"name": "image", "datatype": "FP32", "shape": (1, *rows.shape[1:])}
+        requests = [
+            message_class("ModelInferRequest")(
+                model_name=model, id=str(number), inputs=[tensor], raw_input_contents=[row.tobytes()]
+            )
+            for number, (row, model) in enumerate(zip(rows, models, strict=True))
+        ]
+        yield from method(iter(requests), timeout=60)
 
     def infer(self, rows: Array, *, model: str = "resnet", **options: Any) -> Any:
         tensor = {"name": "image", "datatype": "FP32", "shape": rows.shape}
@@ -127,6 +143,30 @@ def test_states_and_metadata(stub: Stub) -> None:
     assert stub.ask("ServerMetadata").name == "ascend_serve"
     model = stub.ask("ModelMetadata", name="resnet")
     assert [(t.name, t.datatype, list(t.shape)) for t in model.inputs] == [("image", "FP32", [-1, 1, 32, 32])]
+
+
+def test_a_stream_answers_many_requests_and_outlives_a_wrong_one(
+    stub: Stub, digits: Array, expected: Array
+) -> None:
+    names = ["resnet"] * 6
+    names[2] = "renset"
+    told = list(stub.stream(digits[:6], names))
+    assert len(told) == 6
+    right = {each.infer_response.id: each.infer_response for each in told if not each.error_message}
+    assert sorted(right) == ["0", "1", "3", "4", "5"]
+    for number, answer in right.items():
+        logits = np.frombuffer(answer.raw_output_contents[0], "<f4")
+        assert logits.argmax() == expected[int(number)].argmax()
+    (wrong,) = (each for each in told if each.error_message)
+    assert (wrong.infer_response.id, "did you mean 'resnet'?" in wrong.error_message) == ("2", True)
+
+
+def test_configuration_and_statistics(stub: Stub, digits: Array) -> None:
+    assert stub.infer(digits[:4]).code() is grpc.StatusCode.OK
+    assert stub.ask("ModelConfig", name="resnet").config.max_batch_size >= 16
+    (statistics,) = stub.ask("ModelStatistics", name="resnet").model_stats
+    assert statistics.execution_count >= 1
+    assert statistics.inference_stats.compute_infer.ns > 0
 
 
 def test_the_application_may_be_named(stub: Stub, digits: Array) -> None:

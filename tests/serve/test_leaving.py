@@ -9,7 +9,7 @@ pytestmark = pytest.mark.serve
 
 async def marked(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The header fields that Serve gets to see of a request."""
-    from ascend_serve.serving import untracked
+    from ascend_serve.serving.doors import untracked
 
     seen: list[Any] = []
 
@@ -54,7 +54,7 @@ async def test_serve_reads_the_fields_as_they_are_meant() -> None:
 
 
 async def test_what_is_no_request_is_left_alone() -> None:
-    from ascend_serve.serving import untracked
+    from ascend_serve.serving.doors import hook, untracked
 
     seen: list[Any] = []
 
@@ -63,4 +63,4 @@ async def test_what_is_no_request_is_left_alone() -> None:
 
     await untracked.Untracked(app)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
     assert seen == [{"type": "lifespan"}]
-    assert untracked.middlewares() == [], "this process is no replica of ours"
+    assert hook.middlewares() == [], "this process is no replica of ours"

@@ -89,7 +89,7 @@ class Notes:
     refused: list[int] = field(default_factory=list)
     flushed: list[int] = field(default_factory=list)
 
-    def request_refused(self, rows: int) -> None:
+    def request_refused(self, rows: int, reason: str) -> None:
         self.refused.append(rows)
 
     def requests_ended(self, outcome: Outcome, rows: int, times_ms: Sequence[float]) -> None:
@@ -98,10 +98,10 @@ class Notes:
     def batch_sealed(self, gear: int, rows: int, longest_wait_ms: float) -> None:
         self.sealed.append((gear, rows, longest_wait_ms))
 
-    def batch_ended(self, gear: int, device_ms: float) -> None:
+    def batch_ended(self, gear: int, device_ms: float, stages: object) -> None:
         self.batches.append((gear, device_ms))
 
-    def flush(self, queued_rows: int) -> None:
+    def flush(self, queued_rows: int, drift: object) -> None:
         self.flushed.append(queued_rows)
 
     def outcomes(self) -> list[Outcome]:

@@ -84,6 +84,9 @@ class FakeSession:
         slot.move(SlotState.UNPACKING)
         return self.stages
 
+    def abandon(self):
+        self.close()
+
     def close(self):
         self._note("close")
         assert self.close_gate.wait(LIMIT_S)

@@ -11,6 +11,7 @@ from ascend_serve.batching.policy import (
     ClosingPolicy,
     Fixed,
     FixedWait,
+    LeastTime,
     MinCost,
     PadUp,
     StepDown,
@@ -183,3 +184,35 @@ def test_an_unknown_option_says_which_is_near() -> None:
 def test_an_option_where_none_is_taken_is_refused() -> None:
     with pytest.raises(ConfigError, match="'pad_up' has no option 'gear'; it takes none"):
         policy_named("pad_up", gear=8)
+
+
+def test_least_time_begins_the_shortest_way_through_all_rows() -> None:
+    gears = Gears((1, 2, 4, 8))
+    costs = CostTable.of(gears, {1: 40.0, 2: 40.0, 4: 40.0, 8: 400.0})
+    policy = LeastTime()
+    assert [policy.choose(view(rows, gears=gears, costs=costs)) for rows in (1, 2, 3, 4, 5, 15, 16, 99)] == [
+        4
+    ] * 8
+    costs = CostTable.of(gears, {1: 1.3, 2: 1.9, 4: 2.6, 8: 4.4})
+    assert [policy.choose(view(rows, gears=gears, costs=costs)) for rows in (1, 3, 9, 12, 99)] == [
+        1,
+        4,
+        8,
+        8,
+        8,
+    ]
+
+
+@given(
+    ms=st.lists(st.integers(1, 50), min_size=4, max_size=4),
+    rows=st.integers(1, 15),
+)
+def test_least_time_is_the_least_of_all_ways(ms: list[int], rows: int) -> None:
+    gears = Gears((1, 2, 4, 8))
+    costs = dict(zip(gears, map(float, ms), strict=True))
+
+    def least(left: int) -> float:
+        return min(costs[gear] + least(left - gear) for gear in gears) if left > 0 else 0.0
+
+    first = LeastTime().choose(view(rows, gears=gears, costs=CostTable.of(gears, costs)))
+    assert costs[first] + least(rows - first) == least(rows)

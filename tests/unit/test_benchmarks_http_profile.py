@@ -20,7 +20,7 @@ def test_a_librarys_frame_counts_for_the_layer_that_called_it() -> None:
             (
                 [
                     LOOP,
-                    "flush (ascend_serve/serving/recorder.py:9)",
+                    "flush (ascend_serve/serving/watching/recorder.py:9)",
                     "Metric._record (ray/util/metrics.py:133)",
                 ],
                 2,

@@ -1,4 +1,3 @@
-import os
 import runpy
 import stat
 from pathlib import Path
@@ -358,4 +357,8 @@ def test_the_recipe_of_the_examples_is_well_formed():
 
     recipes = Path(__file__).parents[2] / "compile_jobs" / "recipes"
     for file in recipes.glob("*.yaml"):
-        assert os.path.exists(load_recipe(file).source)
+        source = Path(load_recipe(file).source)
+        # What an example makes for itself is not kept here; who makes it is.
+        assert source.exists() or (
+            source.parent.name == "build" and list(source.parent.parent.glob("make*.py"))
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ascend_serve import __version__
 from ascend_serve.dataplane import DataPlane
 from ascend_serve.errors import (
     ConfigError,
     InvalidTensor,
-    ModelNotFound,
     QueueFull,
     RequestError,
     RequestTooLarge,
@@ -26,7 +25,6 @@ from ascend_serve.protocol.messages import (
     InferRequest,
     ModelMetadata,
     RequestedOutput,
-    ServerMetadata,
     TensorMetadata,
 )
 from ascend_serve.spec.buckets import Bucket
@@ -93,8 +91,8 @@ def engine() -> Engine:
     return Engine()
 
 
-def plane_of(spec: ModelSpec, engine: Engine, *, ready: bool = True) -> DataPlane:
-    return DataPlane(spec, engine, ready=lambda: ready, max_rows=100, priority_levels=3)
+def plane_of(spec: ModelSpec, engine: Engine) -> DataPlane:
+    return DataPlane(spec, engine, ready=lambda: True, max_rows=100, priority_levels=3)
 
 
 def pair(rows: int = 2) -> dict[str, Array]:
@@ -107,53 +105,41 @@ def pair(rows: int = 2) -> dict[str, Array]:
 # --- what is told -----------------------------------------------------------------------------------
 
 
-def test_metadata_names_the_server_and_the_model(engine: Engine) -> None:
+def test_metadata_names_the_model(engine: Engine) -> None:
     plane = plane_of(SIMPLE, engine)
-    assert plane.server_metadata() == ServerMetadata(
-        "ascend_serve", __version__, ("binary_tensor_data", "schedule_policy")
-    )
-    assert plane.model_metadata("simple", "1") == ModelMetadata(
+    told = ModelMetadata(
         "simple",
         ("1",),
         "ascend_om",
         (TensorMetadata("INPUT0", "INT32", (-1, 16)), TensorMetadata("INPUT1", "INT32", (-1, 16))),
         (TensorMetadata("OUTPUT0", "INT32", (-1, 16)), TensorMetadata("OUTPUT1", "INT32", (-1, 16))),
     )
+    assert plane.metadata() == told
+    assert plane.metadata(("1", "2")) == replace(told, versions=("1", "2"))
 
 
-@pytest.mark.parametrize("ready", [True, False])
-def test_ready_is_asked_each_time_and_live_is_always(engine: Engine, ready: bool) -> None:
-    plane = plane_of(DOUBLE, engine, ready=ready)
-    assert plane.ready() is ready
-    assert plane.model_ready("double") is ready
-    assert plane.live() is True
-
-
-@pytest.mark.parametrize(
-    ("name", "version", "message"),
-    [
-        ("doubel", None, "no model 'doubel' here; did you mean 'double'?"),
-        ("resnet", None, "no model 'resnet' here; known: double"),
-        ("double", "2", "model 'double' has no version '2'; known: 1"),
-    ],
-)
-async def test_another_model_or_version_is_not_found(
-    engine: Engine, name: str, version: str | None, message: str
-) -> None:
-    plane = plane_of(DOUBLE, engine)
-    request = InferRequest(name, {"x": np.ones((1, 3), np.float32)}, model_version=version)
-    for ask in (plane.model_metadata, plane.model_ready, plane.check_model):
-        with pytest.raises(ModelNotFound) as caught:
-            ask(name, version)
-        assert str(caught.value) == message
-    with pytest.raises(ModelNotFound):
-        await plane.infer(request)
-    assert engine.calls == []
+def test_ready_is_asked_each_time(engine: Engine) -> None:
+    states = iter([True, False])
+    plane = DataPlane(DOUBLE, engine, ready=lambda: next(states), max_rows=1)
+    assert [plane.ready(), plane.ready()] == [True, False]
 
 
 def test_a_plane_takes_at_least_one_row(engine: Engine) -> None:
     with pytest.raises(ConfigError, match="max_rows is 0"):
         DataPlane(DOUBLE, engine, ready=lambda: True, max_rows=0)
+
+
+async def test_the_most_rows_may_change_while_it_serves(engine: Engine) -> None:
+    plane = plane_of(SIMPLE, engine)
+    plane.take_at_most(2)
+    with pytest.raises(RequestTooLarge, match="has 3 rows; at most 2"):
+        await plane.infer(InferRequest("simple", pair(3)))
+    with pytest.raises(ConfigError, match="max_rows is 0"):
+        plane.take_at_most(0)
+    await plane.infer(InferRequest("simple", pair(2)))
+    plane.take_at_most(3)
+    await plane.infer(InferRequest("simple", pair(3)))
+    assert len(engine.calls) == 2
 
 
 # --- infer ------------------------------------------------------------------------------------------
@@ -356,7 +342,7 @@ def test_any_memory_layout_is_taken(layout: str) -> None:
         ),
         (np.ones((1, 3), np.int32), "dtype int32: the model takes FP32"),
         (np.ones((1, 3), ">f4"), r"dtype >f4: in this byte order .* with \.astype\('float32'\)"),
-        (np.ones((1, 3), object), "dtype object: the model takes FP32"),
+        (np.ones((1, 3), object), "dtype object, which is BYTES, .*; the model takes FP32"),
         (np.ones(3, np.float32), r"shape \[3\], but the model takes \[-1, 3\] .*add a leading batch axis"),
         (np.ones((1, 4), np.float32), r"shape \[1, 4\], but the model takes \[-1, 3\] \(-1 is the number"),
         (np.ones((1, 1, 3), np.float32), r"shape \[1, 1, 3\], but the model takes"),
@@ -420,14 +406,14 @@ def test_a_padded_axis_takes_what_is_no_longer_than_the_longest() -> None:
 @pytest.mark.parametrize("padded", [(), (WORDS,)])
 def test_metadata_leaves_free_axes_open(engine: Engine, padded: tuple[PaddedLength, ...]) -> None:
     plane = DataPlane(ENCODER, engine, ready=lambda: True, max_rows=4, padded=padded)
-    told = plane.model_metadata("encoder")
+    told = plane.metadata()
     assert [tensor.shape for tensor in (*told.inputs, *told.outputs)] == [(-1, -1), (-1, -1), (-1, -1, 4)]
 
 
 def test_metadata_leaves_padded_axes_of_one_bucket_open(engine: Engine) -> None:
     padded = [PaddedLength(inputs={"x": 1}, outputs={"y": 1})]
     plane = DataPlane(DOUBLE, engine, ready=lambda: True, max_rows=4, padded=padded)
-    told = plane.model_metadata("double")
+    told = plane.metadata()
     assert (told.inputs[0].shape, told.outputs[0].shape) == ((-1, -1), (-1, -1))
 
 

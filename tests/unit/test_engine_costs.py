@@ -197,6 +197,30 @@ async def test_the_time_of_the_host_is_learnt_from_batches_that_found_the_device
     assert [table.host_ms for table in policy.solved[0]] == [0.0]
 
 
+async def test_a_host_that_was_learnt_wrong_does_not_hold_until_gears_are_solved_again(monkeypatch):
+    monkeypatch.setattr("ascend_serve.engine.solving.PAUSE_S", 3600.0)
+    monkeypatch.setattr("ascend_serve.engine.solving.HOST_PAUSE_S", 0.0)
+    policy = Solving()
+    bench = Bench(policy=policy, slots=2)
+    await bench.engine.prepared()
+
+    async def runs(count, took_s):
+        for _ in range(count):
+            task = asyncio.ensure_future(bench.engine.submit(tensors(8)))
+            await turns()
+            bench.now += took_s
+            bench.lane.run()
+            await asyncio.wait_for(task, 10)
+
+    await runs(4, 0.006)
+    await until(lambda: len(policy.solved) == 2)
+    await runs(12, 0.0037)
+    await until(lambda: len(policy.solved) == 3)
+    await runs(16, 0.0037)
+    await until(lambda: len(policy.solved) == 4)
+    assert [tables[0].host_ms for tables in policy.solved] == pytest.approx([0.0, 3.0, 1.4, 0.7])
+
+
 async def test_when_a_later_solve_fails_the_earlier_one_serves_on(caplog):
     policy = Solving(error=ArithmeticError("singular"))
     bench = Bench(policy=policy)

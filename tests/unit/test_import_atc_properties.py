@@ -6,7 +6,7 @@ import string
 import pytest
 from ascend_emulator.atc.errors import AtcError
 from ascend_emulator.atc.options import OPTIONS, CommandLineError, HelpWanted, parse
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ascend_serve.compiling.importing.getopt import read_options
@@ -153,6 +153,8 @@ def test_a_script_with_variables_gives_the_pairs_with_their_values_put_in(data):
     ),
     st.sampled_from([[], ["stray"], ["--log"], ["--", "x"]]),
 )
+@example([("-", "h2d_overlapped_with_compute", 2, " ", "0")], [])
+@example([("-", "h2d_overlapped_with_compute", 2, "=", "0")], [])
 def test_names_mean_what_they_mean_to_another_parser(options, behind):
     argv = []
     for dashes, name, length, between, value in options:

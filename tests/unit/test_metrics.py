@@ -40,11 +40,11 @@ def test_a_metric_is_well_formed(metric: Metric) -> None:
 
 def test_the_recorder_that_keeps_nothing_takes_everything() -> None:
     recorder: Recorder = NullRecorder()
-    recorder.request_refused(1)
+    recorder.request_refused(1, "QueueFull")
     recorder.requests_ended(Outcome.DONE, 3, [2.0, 2.1])
     recorder.batch_sealed(4, 3, 0.1)
-    recorder.batch_ended(4, 2.6)
-    recorder.flush(0)
+    recorder.batch_ended(4, 2.6, (0.1, 2.0, 0.1))
+    recorder.flush(0, {})
 
 
 def test_a_histogram_is_written_as_two_counters_that_prometheus_reads_as_one() -> None:

@@ -238,7 +238,9 @@ class EveryOrder(RuleBasedStateMachine):
             self.take_expired()
             before = self.waiting()
             self.opens_at = [self.opening(bucket) for bucket in range(len(self.compiled))]
+            quiet = self.planner.quiet(self.now)
             batch = self.planner.plan(self.now)
+            assert not (quiet and batch), "who is quiet has nothing to do"
             self.take_expired()
             if batch is None:
                 self.explain_why_not()

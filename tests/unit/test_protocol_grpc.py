@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from ascend_serve.errors import InvalidTensor, MalformedRequest, RequestError, RequestTooLarge
-from ascend_serve.protocol import grpc_codec
+from ascend_serve.protocol import grpc_codec, grpc_told
 from ascend_serve.protocol._pb import messages
-from ascend_serve.protocol._pb.messages import SCHEMA, message_class
+from ascend_serve.protocol._pb.messages import DATA_TYPES, SCHEMA, message_class
 from ascend_serve.protocol._pb.wire import with_field, without_field
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import (
@@ -30,6 +30,7 @@ from ascend_serve.protocol.messages import (
     ServerMetadata,
     TensorMetadata,
 )
+from ascend_serve.serving.doors.grpc import RPCS, STREAMED_RPC
 from ascend_serve.spec.tensors import DataType
 
 pytestmark = pytest.mark.unit
@@ -152,8 +153,8 @@ def test_typed_contents_carry_every_value_of_their_type(data: st.DataObject, dat
         ("INT32", {"int_contents": [1, 2, 3]}, r"holds 3 elements, but shape \[2\] takes 2"),
         ("INT32", {}, "holds 0 elements"),
         ("FP16", {"fp32_contents": [1.0, 2.0]}, "FP16 has no typed contents; send it as raw_input_contents"),
-        ("BYTES", {"bytes_contents": [b"a", b"b"]}, "BYTES is not served"),
-        ("BF16", {"fp32_contents": [1.0, 2.0]}, "BF16 is not served"),
+        ("BYTES", {"bytes_contents": [b"a"]}, r"bytes_contents holds 1 elements, but shape \[2\] takes 2"),
+        ("BF16", {"fp32_contents": [1.0, 2.0]}, "BF16 has no typed contents"),
     ],
 )
 def test_typed_contents_that_do_not_fit(datatype: str, contents: dict[str, list[Any]], said: str) -> None:
@@ -340,31 +341,31 @@ def test_an_answer_says_for_what_it_is() -> None:
 def test_metadata_and_states() -> None:
     tensor = TensorMetadata("x", "FP32", (-1, 3))
     model = ModelMetadata("m", ("1",), "ascend_om", (tensor,), (tensor, tensor))
-    message = message_class("ModelMetadataResponse").FromString(grpc_codec.encode_model_metadata(model))
+    message = message_class("ModelMetadataResponse").FromString(grpc_told.encode_model_metadata(model))
     assert (message.name, list(message.versions), message.platform) == ("m", ["1"], "ascend_om")
     assert [(t.name, t.datatype, list(t.shape)) for t in message.inputs] == [("x", "FP32", [-1, 3])]
     assert len(message.outputs) == 2
     server = message_class("ServerMetadataResponse").FromString(
-        grpc_codec.encode_server_metadata(ServerMetadata("s", "2", ("e",)))
+        grpc_told.encode_server_metadata(ServerMetadata("s", "2", ("e",)))
     )
     assert (server.name, server.version, list(server.extensions)) == ("s", "2", ["e"])
     for state in (True, False):
         assert (
-            message_class("ServerLiveResponse").FromString(grpc_codec.encode_server_live(state)).live is state
+            message_class("ServerLiveResponse").FromString(grpc_told.encode_server_live(state)).live is state
         )
-        ready = message_class("ServerReadyResponse").FromString(grpc_codec.encode_server_ready(state))
+        ready = message_class("ServerReadyResponse").FromString(grpc_told.encode_server_ready(state))
         assert ready.ready is state
-        ready = message_class("ModelReadyResponse").FromString(grpc_codec.encode_model_ready(state))
+        ready = message_class("ModelReadyResponse").FromString(grpc_told.encode_model_ready(state))
         assert ready.ready is state
 
 
 def test_a_model_is_named_with_or_without_version() -> None:
     for name in ("ModelReadyRequest", "ModelMetadataRequest"):
         message = message_class(name)
-        assert grpc_codec.decode_model(message(name="m").SerializeToString()) == ("m", None)
-        assert grpc_codec.decode_model(message(name="m", version="1").SerializeToString()) == ("m", "1")
+        assert grpc_told.decode_model(message(name="m").SerializeToString()) == ("m", None)
+        assert grpc_told.decode_model(message(name="m", version="1").SerializeToString()) == ("m", "1")
     with pytest.raises(MalformedRequest, match="protobuf"):
-        grpc_codec.decode_model(b"\xff")
+        grpc_told.decode_model(b"\xff")
 
 
 # --- the schema -----------------------------------------------------------------------------------------
@@ -372,6 +373,8 @@ def test_a_model_is_named_with_or_without_version() -> None:
 
 def schema_of(proto: str) -> dict[str, dict[str, tuple[int, str]]]:
     """The messages of a .proto file in the form of `SCHEMA`, with type names as the file writes them."""
+    enums = set(re.findall(r"^enum (\w+) \{", proto, re.MULTILINE))
+    proto = re.sub(r"^enum \w+ \{.*?^\}", "", proto, flags=re.MULTILINE | re.DOTALL)
     found: dict[str, dict[str, tuple[int, str]]] = {}
     inside: list[str] = []
     for line in (line.strip() for line in proto.splitlines()):
@@ -382,21 +385,33 @@ def schema_of(proto: str) -> dict[str, dict[str, tuple[int, str]]]:
         elif line == "}":
             inside.pop()
         elif field := re.fullmatch(r"(map<string, (\w+)>|(repeated )?(\w+)) (\w+) = (\d+);", line):
-            how = "oneof " if inside[-1] == "oneof" else field[3] or ""
+            how = "oneof " if inside[-1] == "oneof" else field[3] or ("enum " if field[4] in enums else "")
             kind = f"map {field[2]}" if field[2] else how + field[4]
             found[".".join(name for name in inside if name != "oneof")][field[5]] = (int(field[6]), kind)
     found.pop("GRPCInferenceService", None)
     return found
 
 
+PROTO = Path(messages.__file__).with_name("open_inference.proto").read_text(encoding="utf-8")
+
+
 def test_the_proto_file_says_what_the_table_says() -> None:
-    path = Path(messages.__file__).with_name("open_inference.proto")
-    written = schema_of(path.read_text(encoding="utf-8"))
+    written = schema_of(PROTO)
     table = {
         name: {field: (number, kind.replace(f"{name}.", "")) for field, (number, kind) in fields.items()}
         for name, fields in SCHEMA.items()
     }
     assert written == table
+    kinds = dict(re.findall(r"^  TYPE_(\w+) = (\d+);", PROTO, re.MULTILINE))
+    assert kinds == {name: str(number) for number, name in enumerate(DATA_TYPES)}
+
+
+def test_the_proto_file_has_every_rpc_that_is_served() -> None:
+    unary = re.findall(r"rpc (\w+)\((\w+)\) returns \((\w+)\)", PROTO)
+    assert [(rpc, f"{rpc}Request", f"{rpc}Response") for rpc, _, _ in unary] == unary
+    streamed = re.findall(r"rpc (\w+)\(stream ModelInferRequest\) returns \(stream (\w+)\)", PROTO)
+    assert streamed == [(STREAMED_RPC, "ModelStreamInferResponse")]
+    assert {rpc for rpc, _, _ in unary} == set(RPCS)
 
 
 def test_other_clients_messages_of_the_same_names_can_be_loaded_beside_ours() -> None:

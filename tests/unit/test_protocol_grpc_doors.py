@@ -17,10 +17,12 @@ from ascend_serve.errors import AscendServeError, DeadlineUnmet, DeviceError, Qu
 from ascend_serve.protocol._pb.messages import message_class
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import Array
-from ascend_serve.serving.deadlines import DEADLINE_NAME
-from ascend_serve.serving.grpc import (
+from ascend_serve.repository import Repository
+from ascend_serve.serving.doors.deadlines import DEADLINE_NAME
+from ascend_serve.serving.doors.grpc import (
     RPCS,
     SERVICE,
+    STREAMED_RPC,
     GrpcDoors,
     add_GRPCInferenceServiceServicer_to_server,
 )
@@ -67,7 +69,7 @@ class Replica(GrpcDoors):
     def __init__(self, failure: BaseException | None = None, *, ready: bool = True) -> None:
         self.deadlines: list[float | None] = []
         self._failure = failure
-        self._plane = DataPlane(DOUBLE, self._infer, ready=lambda: ready, max_rows=8)
+        self._repository = Repository([DataPlane(DOUBLE, self._infer, ready=lambda: ready, max_rows=8)])
         self._limits = Limits(max_body_bytes=4096)
 
     async def _infer(
@@ -222,7 +224,10 @@ async def test_the_service_passes_bytes_in_and_serialised_answers_out() -> None:
     add_GRPCInferenceServiceServicer_to_server(Replica(), server)
     (registered,) = server.handlers
     assert registered.service_name() == SERVICE
-    assert set(registered._method_handlers) == {f"/{SERVICE}/{rpc}" for rpc in RPCS}
+    assert set(registered._method_handlers) == {f"/{SERVICE}/{rpc}" for rpc in (*RPCS, STREAMED_RPC)}
+    streamed = registered._method_handlers[f"/{SERVICE}/{STREAMED_RPC}"]
+    assert streamed.request_streaming
+    assert streamed.response_streaming
     handler = registered._method_handlers[f"/{SERVICE}/ServerLive"]
     assert handler.request_deserializer is None
     reply = await handler.unary_unary(b"", grpc_context=Context())

@@ -21,10 +21,10 @@ from ascend_serve.protocol.http_codec import (
     check_json_outputs,
     decode_infer,
     encode_infer,
-    encode_metadata,
     error_body,
     parse_header_length,
 )
+from ascend_serve.protocol.http_told import encode_metadata
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import (
     Array,
@@ -341,7 +341,18 @@ def test_a_huge_body_is_refused_before_it_is_parsed() -> None:
             InvalidTensor,
             "byte 1 is 2, but a BOOL is 0 or 1",
         ),
-        ([binary_tensor(8, datatype="BYTES")], bytes(8), InvalidTensor, "BYTES is not served"),
+        (
+            [binary_tensor(9, datatype="BYTES")],
+            bytes(9),
+            InvalidTensor,
+            "1 of 9 bytes .* are left after the last",
+        ),
+        (
+            [binary_tensor(8, datatype="BYTES")],
+            b"\5" + bytes(7),
+            InvalidTensor,
+            "8 bytes of binary data end within element 0 of 2",
+        ),
     ],
 )
 def test_a_binary_part_that_does_not_fit_is_named(

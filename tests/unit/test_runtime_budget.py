@@ -50,3 +50,21 @@ def test_a_way_out_that_leads_nowhere_is_not_told():
 
 def test_one_byte_less_than_is_wanted_does_not_fit():
     assert "by 1 B: " in refusal([SMALL, LARGE], 2047 * MIB - 1, 8192 * MIB)
+
+
+def test_no_more_is_taken_than_is_allowed_though_more_is_free():
+    memory = MemoryInfo(4096 * MIB, 8192 * MIB)
+    require([SMALL, LARGE], memory, 2047 * MIB)
+    with pytest.raises(TooLittleMemory) as caught:
+        require([SMALL, LARGE], memory, 2046 * MIB)
+    assert str(caught.value) == (
+        "'small' and 'large' together do not fit what may be taken of the device's memory, by 1.0 MiB: 2.0 GiB wanted, "
+        "2.0 GiB of 8.0 GiB allowed ('small' wants 3.0 MiB for weights, 2.0 MiB for work and 2 slots of 1.0 MiB; "
+        "'large' wants 1.9 GiB for weights, 100.0 MiB for work and 4 slots of 10.0 MiB): raise memory_share or "
+        "memory_bytes, or use fewer slots or compile for a smaller largest gear or put fewer models on it"
+    )
+
+
+def test_what_is_allowed_but_not_free_is_refused_too():
+    with pytest.raises(TooLittleMemory, match=r"1\.0 MiB free of 8\.0 GiB"):
+        require([SMALL], MemoryInfo(MIB, 8192 * MIB), 4096 * MIB)

@@ -76,6 +76,9 @@ def session(compute):
     session._model = Model()
     session._sampler = Sampler()
     session._timed = set()
+    session._ran = None
+    session._placed = {}
+    session._spare_bytes = None
     session._wirings = [
         SimpleNamespace(
             slot=Slot(index, [{}], [{}]),

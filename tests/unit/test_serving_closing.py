@@ -13,17 +13,18 @@ import pytest
 from ascend_serve.batching.journal import Offered
 from ascend_serve.errors import LaneStalled
 from ascend_serve.serving import closing
-from ascend_serve.serving.journal import FileJournal
+from ascend_serve.serving.watching.journal import FileJournal
 
 pytestmark = pytest.mark.unit
 
 
 class Parts:
-    """Lane, engine and opening of a replica; each says when it was called, and may do something else."""
+    """Lane and model of a replica; each says when it was called, and may do something else."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.does: dict[str, Callable[[], object]] = {}
+        self.journal: FileJournal | None = None
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
@@ -33,15 +34,15 @@ class Parts:
         assert timeout_s > 0
         self._call("lane")
 
-    def keep(self, times: object) -> None:
-        assert times == {(0, 1): "times"}
+    def keep_times(self) -> None:
         self._call("keep")
 
     async def drain(self) -> None:
         self._call("drain")
 
-    def times(self) -> dict[tuple[int, int], str]:
-        return {(0, 1): "times"}
+    async def close_journal(self) -> None:
+        if self.journal is not None:
+            await self.journal.close()
 
 
 @pytest.fixture
@@ -49,9 +50,9 @@ def parts() -> Parts:
     return Parts()
 
 
-async def give_back(parts: Parts, journal: FileJournal | None = None, *, engine: bool = True) -> None:
+async def give_back(parts: Parts, *, models: int = 1) -> None:
     whole: Any = parts
-    await closing.give_back(whole, whole, whole if engine else None, journal)
+    await closing.give_back(whole, [whole] * models)
 
 
 async def test_everything_in_its_order(parts: Parts) -> None:
@@ -60,15 +61,21 @@ async def test_everything_in_its_order(parts: Parts) -> None:
 
 
 async def test_a_replica_that_did_not_come_so_far_closes_its_lane(parts: Parts) -> None:
-    await give_back(parts, engine=False)
+    await give_back(parts, models=0)
     assert parts.calls == ["lane"]
+
+
+async def test_all_models_go_together(parts: Parts) -> None:
+    await give_back(parts, models=2)
+    assert parts.calls == ["drain", "drain", "keep", "keep", "lane"]
 
 
 async def test_a_full_disk_does_not_keep_the_device(parts: Parts, caplog: pytest.LogCaptureFixture) -> None:
     journal = FileJournal(Path("/dev/full"))
     journal.note(Offered(0.0, 0, 1))
     with caplog.at_level(logging.ERROR, logger="ray.serve.ascend_serve"):
-        await give_back(parts, journal)
+        parts.journal = journal
+        await give_back(parts)
     assert parts.calls == ["drain", "keep", "lane"]
     assert "the journal /dev/full ends here" in caplog.text
 

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import pytest
 
 from ascend_serve.batching.journal import Offered, decode_all
-from ascend_serve.serving import journal
-from ascend_serve.serving.journal import FileJournal
+from ascend_serve.serving.watching import journal
+from ascend_serve.serving.watching.journal import FileJournal
 
 pytestmark = pytest.mark.unit
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from ascend_serve.serving import leaving
-from ascend_serve.serving.asgi import Message
-from ascend_serve.serving.leaving import ClientLeft, Leaving
+from ascend_serve.serving.doors import leaving
+from ascend_serve.serving.doors.asgi import Message
+from ascend_serve.serving.doors.leaving import ClientLeft, Leaving
 
 pytestmark = pytest.mark.unit
 

@@ -12,7 +12,7 @@ from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.policy import Fixed, PadUp, policy_named
 from ascend_serve.batching.refining import HOST_STEP_MS, CostBook
 from ascend_serve.errors import ConfigError
-from ascend_serve.simulating.host import Host, HostRun, host_of
+from ascend_serve.simulating.host import SWING, Host, HostRun, host_of
 from ascend_serve.simulating.simulation import Settings, simulate, simulate_clients
 from ascend_serve.simulating.traces import Arrival, poisson
 from ascend_serve.spec.gears import Gears
@@ -64,10 +64,27 @@ def test_a_swinging_host_is_found_again_with_its_spread():
     assert max(found.spread) / found.spread[len(runs) // 2] == pytest.approx(3.0, rel=0.15)
 
 
-def test_one_hiccup_stays_in_the_spread():
+def test_one_hiccup_is_a_swing_as_far_as_swings_go_and_a_stall_beyond():
     host = host_of([HostRun(rows, 0.5 + 0.1 * rows) for rows in (1, 4, 8, 16)] * 5 + [HostRun(16, 80.0)])
     assert (host.fixed_ms, host.row_ms) == pytest.approx((0.5, 0.1))
-    assert host.spread[-2:] == pytest.approx((1.0, 80 / 2.1))
+    assert host.spread[-2:] == pytest.approx((1.0, SWING))
+    assert host.stalls_ms[-2:] == pytest.approx((0.0, 80 - SWING * 2.1))
+
+
+def test_stalls_add_the_same_to_batches_of_any_size():
+    stalls = [HostRun(rows, 0.5 + 0.1 * rows + 20.0 * (turn == 9)) for rows in (1, 16) for turn in range(10)]
+    host = host_of(stalls)
+    chance = Random(3)
+    for rows in (1, 16):
+        mean_ms = fmean(sum(host.draw_s(chance, rows)) * 1e3 for _ in range(20_000))
+        usual_ms = 0.5 + 0.1 * rows
+        told_ms = fmean(host.spread) * usual_ms + fmean(host.stalls_ms)
+        assert mean_ms == pytest.approx(told_ms, rel=0.05)
+        assert mean_ms == pytest.approx(usual_ms + 2.0, rel=0.2)
+
+
+def test_what_swings_alike_has_no_stalls():
+    assert host_of([HostRun(1, 1.0), HostRun(1, 3.9), HostRun(1, 1.0)]).stalls_ms == (0.0,)
 
 
 def test_batches_of_one_size_tell_nothing_of_rows():
@@ -91,6 +108,9 @@ def test_no_runs_are_a_host_that_takes_nothing():
         ({"spread": ()}, "no factor"),
         ({"fixed_ms": -1.0}, "fixed_ms is -1.0"),
         ({"timer_ms": float("inf")}, "timer_ms is inf"),
+        ({"beside_ms": -0.1}, "beside_ms is -0.1"),
+        ({"stalls_ms": ()}, "no time"),
+        ({"stalls_ms": (0.0, -1.0)}, "times must be finite"),
         ({"spread": (1.0, float("nan"))}, "factors must be finite"),
     ],
 )
@@ -104,6 +124,21 @@ def test_what_no_host_can_be_is_refused(wrong, words):
 
 def test_a_row_alone_takes_device_host_and_door():
     assert alone(Host(0.6, 0.1, (2.0,), door_ms=0.25)) == pytest.approx([1.3 + 2 * 0.7 + 0.25])
+
+
+def test_a_batch_that_finds_no_other_takes_nothing_for_company():
+    assert alone(Host(0.6, beside_ms=5.0)) == pytest.approx([1.3 + 0.6])
+
+
+def test_a_batch_beside_another_is_launched_later_by_so_much():
+    ran = simulate(
+        [PICTURES],
+        Fixed(16),
+        [Arrival(0.0)] * 32,
+        settings=Settings(host=Host(0.0, 0.1, beside_ms=0.5)),
+        timeline=True,
+    ).timeline
+    assert [one.copy_in_at for one in ran] == pytest.approx([0.0016, 0.0037])
 
 
 def test_all_rows_of_a_batch_are_packed_before_it_runs():

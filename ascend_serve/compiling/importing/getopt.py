@@ -20,7 +20,7 @@ _NAMES = (*all_options(), HELP)
 _OPTIONAL = (HELP, "raw_ge_options_ignore_unsupported")
 """Options whose value can only be attached, and may be left out for `true`."""
 
-_LONG = re.compile(r"(?P<dashes>--|-(?=[A-Za-z]{2}))(?P<name>[^=]*)(?:=(?P<value>.*))?", re.DOTALL)
+_LONG = re.compile(r"(?P<dashes>--|-(?=[A-Za-z][A-Za-z0-9_]))(?P<name>[^=]*)(?:=(?P<value>.*))?", re.DOTALL)
 
 Pairs = list[tuple[str, str]]
 
@@ -43,7 +43,7 @@ def read_options(argv: Sequence[str]) -> tuple[Pairs, list[str]]:
             faults += [_stray(stray) for stray in rest]
             break
         match = _LONG.fullmatch(word)
-        if re.match(r"-h(?![A-Za-z])", word) or (match and match["name"] == "h"):
+        if re.match(r"-h(?![A-Za-z0-9_])", word) or (match and match["name"] == "h"):
             pairs.append((HELP, "true"))
         elif match is None:
             faults.append(f"unknown option {word}" if re.match(r"-[A-Za-z]", word) else _stray(word))

@@ -20,6 +20,9 @@ RAW_INPUT_CONTENTS = 7
 RAW_OUTPUT_CONTENTS = 6
 """Field of `ModelInferResponse`."""
 
+STREAMED_RESPONSE = 2
+"""Field `infer_response` of `ModelStreamInferResponse`."""
+
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _LONGEST_VARINT = 10

@@ -76,7 +76,7 @@ def in_line(one: Box, other: Box) -> bool:
 
 
 def draw_scene(height: int, width: int, count: int, seed: int) -> tuple[npt.NDArray[np.float32], list[Box]]:
-    """Draw bright ellipses on a dark and noisy ground, 20 to 76 pixels wide and about as tall, none beside another.
+    """Draw bright ellipses on a dark and noisy ground, 24 to 76 pixels wide and about as tall, none beside another.
 
     Args:
         height: of the picture.
@@ -94,7 +94,7 @@ def draw_scene(height: int, width: int, count: int, seed: int) -> tuple[npt.NDAr
     for _ in range(100):
         if len(boxes) == count:
             break
-        wide = round(random.uniform(20, 76))
+        wide = round(random.uniform(24, 76))
         tall = round(wide * random.uniform(0.8, 1.25))
         left, top = random.integers(0, width - wide), random.integers(0, height - tall)
         box = (float(left), float(top), float(left + wide), float(top + tall))

@@ -1,0 +1,129 @@
+"""Bodies on their way in and out: their sizes, and the codings gzip and deflate.
+
+What takes long is done on another thread, so that the event loop goes on serving others meanwhile: zlib gives up the
+GIL while it works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ascend_serve.errors import MalformedRequest, RequestTooLarge
+from ascend_serve.protocol.compression import coding_named, coding_wanted, deflated, inflated
+from ascend_serve.protocol.http_codec import HEADER_LENGTH
+from ascend_serve.protocol.http_heads import Fields
+from ascend_serve.protocol.show import show
+from ascend_serve.serving.doors.asgi import Message, Receive
+from ascend_serve.serving.doors.leaving import ClientLeft
+
+_LEAST_CODED_BYTES = 1024
+"""Smaller answers go as they are: what is saved is less than a packet."""
+_QUICKLY_INFLATED_BYTES = 1024
+"""What may be inflated on the loop; at most 1032 times as much comes out of it (zlib), in about 3 ms."""
+_QUICKLY_DEFLATED_BYTES = 16 * 1024
+"""What may be compressed on the loop, in at most half a millisecond."""
+_LONGEST_ACCEPT_BYTES = 1024
+
+
+def declared_size(content_length: bytes | None, limit: int) -> int | None:
+    """The size that a body is said to have.
+
+    A body above `limit` bytes is not kept, but as much again is read and thrown away, so that the client gets
+    to read why; beyond that it is refused at once.
+
+    Raises:
+        MalformedRequest: the header is no number.
+        RequestTooLarge: more than twice the limit.
+    """
+    if content_length is None:
+        return None
+    if not content_length.isdigit() or len(content_length) > 19:
+        raise MalformedRequest(f"content-length is {show(content_length.decode('latin-1'))}, not a number")
+    declared = int(content_length)
+    if declared > 2 * limit:
+        raise too_large(declared, limit)
+    return declared
+
+
+async def collected(
+    message: Message, receive: Receive, declared: int | None, limit: int, kept: int
+) -> tuple[bytes, int]:
+    """A body that comes in pieces, of which `message` is the first, and its size.
+
+    Args:
+        message: the first.
+        receive: gives the others.
+        declared: what `declared_size` said.
+        limit: bytes that a body may have.
+        kept: bytes that are kept at most; of a larger body nothing is, though it is read to its end.
+
+    Raises:
+        ClientLeft: the client closed the connection within it.
+        RequestTooLarge: more than twice the limit.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > 2 * limit:
+            raise too_large(declared, limit)
+        if size > kept:
+            chunks.clear()
+        else:
+            chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks), size
+        message = await receive()
+
+
+def too_large(declared: int | None, limit: int) -> RequestTooLarge:
+    """The error for a body past its limit."""
+    found = f"more than {limit}" if declared is None else declared
+    return RequestTooLarge(f"the body has {found} bytes; at most {limit} are taken")
+
+
+async def uncoded(body: bytes, content_encoding: bytes, limit: int) -> bytes:
+    """The body as it was before its coding.
+
+    Raises:
+        UnsupportedMedia: an unknown coding.
+        MalformedRequest: the body is not in that coding.
+        RequestTooLarge: it becomes larger than the limit.
+    """
+    coding = coding_named(content_encoding)
+    if coding is None:
+        return body
+    if len(body) <= _QUICKLY_INFLATED_BYTES:
+        return inflated(body, coding, limit)
+    return await asyncio.to_thread(inflated, body, coding, limit)
+
+
+async def coded(body: bytes, fields: Fields, accept_encoding: bytes) -> tuple[bytes, Fields]:
+    """An answer in the coding that its client wants, or as it is.
+
+    Most HTTP libraries say of themselves what they can read. Tensors' bytes hardly become smaller, so they are coded
+    only for a client that names one coding alone, as tritonclient does when it is told to; JSON is coded for all.
+
+    Args:
+        body: as it is.
+        fields: its header fields, `content-length` last.
+        accept_encoding: the client's header.
+    """
+    if len(body) < _LEAST_CODED_BYTES or len(accept_encoding) > _LONGEST_ACCEPT_BYTES:
+        return body, fields
+    coding, alone = coding_wanted(accept_encoding)
+    if coding is None or (not alone and any(name == HEADER_LENGTH for name, _ in fields)):
+        return body, fields
+    if len(body) <= _QUICKLY_DEFLATED_BYTES:
+        octets = deflated(body, coding)
+    else:
+        octets = await asyncio.to_thread(deflated, body, coding)
+    return octets, (
+        *(field for field in fields if field[0] != b"content-length"),
+        (b"content-encoding", coding),
+        (b"vary", b"accept-encoding"),
+        (b"content-length", str(len(octets)).encode()),
+    )

@@ -1,0 +1,1 @@
+"""What a replica tells about itself: metrics, statistics, journal, traces and profiles."""

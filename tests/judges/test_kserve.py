@@ -1,0 +1,13 @@
+"""kserve's client, over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.judges.conftest import Simple, judge
+
+pytestmark = pytest.mark.judge
+
+
+def test_the_kserve_client_works_unchanged(simple: Simple) -> None:
+    judge("kserve", "kserve_client.py", simple.http, simple.grpc)
