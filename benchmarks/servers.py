@@ -25,6 +25,7 @@ _GONE_S = 60.0
 _KILLED_S = 10.0
 _FREE = range(21000, 29900)
 """Above Ray's ports of workers, below its ports of replicas and those that the kernel hands out."""
+_UNTRIED = iter(random.sample(_FREE, len(_FREE)))
 
 _REPLICA = "ray::ServeReplica:"
 """What the title of a replica's process begins with; the application's and the deployment's names follow."""
@@ -214,18 +215,18 @@ def running(plans: Sequence[Plan], node: Node) -> Iterator[list[Server]]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now, and that nobody is given by chance until they are used."""
+    """Ports where nobody listens now, never the same twice, and that nobody is given by chance until they are used."""
     free: list[int] = []
-    for port in random.sample(_FREE, len(_FREE)):
+    for port in _UNTRIED:
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind(("0.0.0.0", port))  # noqa: S104 - where HAProxy listens with two of its pages
             except OSError:
                 continue
         free.append(port)
         if len(free) == count:
             return free
-    raise OSError(f"no {count} free ports between {_FREE.start} and {_FREE.stop}")
+    raise OSError(f"no {count} free ports are left between {_FREE.start} and {_FREE.stop}")
 
 
 def own_grpc_ports() -> dict[str, str]:

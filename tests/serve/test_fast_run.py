@@ -190,7 +190,8 @@ def test_a_client_that_leaves_while_it_waits_is_cancelled_and_journalled(
         return [e.ticket for e in fast_run.events() if isinstance(e, Offered) and e.rows == rows]
 
     def cancelled() -> list[int]:
-        return [event.ticket for event in fast_run.events() if isinstance(event, Cancelled)]
+        mine = set(offered(1))
+        return [e.ticket for e in fast_run.events() if isinstance(e, Cancelled) and e.ticket in mine]
 
     with socket.create_connection(address) as first:
         first.sendall(request)
