@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -20,22 +21,36 @@ CLIENTS = Path(__file__).parent / "clients"
 BIN = Path(sys.executable).parent
 
 
-class Simple(Served):
-    """`deployments/simple.yaml` by `ascend-serve run`, at ports of its own."""
+class Judged(Served):
+    """A Serve file by `ascend-serve run`, at ports of its own.
+
+    Args:
+        told: the file's content; its ports are replaced.
+        scratch: folder of the session, the store and the log.
+        ready: paths that all answer 200 when it serves.
+        headers: of the requests that ask for them.
+        variables: of its environment.
+    """
 
     NODE = "judged"
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(
+        self,
+        told: dict[str, Any],
+        scratch: Path,
+        ready: Sequence[str],
+        headers: Mapping[str, str] | None = None,
+        **variables: str,
+    ) -> None:
         self.grpc_port = free_port()
         http = free_port()
-        told = yaml.safe_load((ROOT / "deployments/simple.yaml").read_text())
         told["http_options"] = {"host": "127.0.0.1", "port": http}
         told["grpc_options"]["port"] = self.grpc_port
-        told["applications"][0]["args"]["batching"] = {"priority_levels": 2}
-        file = scratch / "simple.yaml"
+        file = scratch / "judged.yaml"
         file.write_text(yaml.safe_dump(told))
+        self._asked, self._headers = ready, headers
         ports = ("HAPROXY_STATS", "HAPROXY_METRICS", "FALLBACK_PROXY_HTTP", "FALLBACK_PROXY_GRPC")
-        variables = {f"RAY_SERVE_{name}_PORT": str(free_port()) for name in ports}
+        variables |= {f"RAY_SERVE_{name}_PORT": str(free_port()) for name in ports}
         super().__init__([str(BIN / "ascend-serve"), "run", str(file)], http, scratch, **variables)
 
     @property
@@ -48,19 +63,21 @@ class Simple(Served):
 
     def _ready(self) -> bool:
         assert self.process.poll() is None, f"it ended: {self._log.read_text()[-2000:]}"
-        try:
-            return httpx.get(f"http://{self.http}/v2/models/simple/ready", timeout=2).status_code == 200
-        except httpx.TransportError:
-            return False
+        with httpx.Client(base_url=f"http://{self.http}", headers=self._headers, timeout=2) as client:
+            try:
+                return all(client.get(path).status_code == 200 for path in self._asked)
+            except httpx.TransportError:
+                return False
 
-    def wait_for_grpc(self) -> None:
-        """Return when its gRPC port is routed to the model."""
+    def wait_for_grpc(self, *applications: str) -> None:
+        """Return when its gRPC port is routed to the applications; with none named, to the only one."""
+        named = [[("application", name)] for name in applications] or [[]]
 
         def live() -> bool:
             with grpc.insecure_channel(self.grpc, [("grpc.enable_http_proxy", 0)]) as channel:
                 call = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
                 try:
-                    return bool(call(b"", timeout=2) == b"\x08\x01")
+                    return all(call(b"", metadata=each, timeout=2) == b"\x08\x01" for each in named)
                 except grpc.RpcError:
                     return False
 
@@ -68,14 +85,16 @@ class Simple(Served):
 
 
 @pytest.fixture(scope="session")
-def simple(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simple]:
-    """The server."""
-    run = Simple(tmp_path_factory.mktemp("judged"))
+def simple(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
+    """`deployments/simple.yaml`, served."""
+    told = yaml.safe_load((ROOT / "deployments/simple.yaml").read_text())
+    told["applications"][0]["args"]["batching"] = {"priority_levels": 2}
+    run = Judged(told, tmp_path_factory.mktemp("judged"), ["/v2/models/simple/ready"])
     run.wait_until_ready()
     run.wait_for_grpc()
     yield run
     run.end()
-    Simple.wait_for_ends()
+    Judged.wait_for_ends()
 
 
 def judge(environment: str, client: str, *arguments: str, timeout_s: float = 180.0) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.judges.conftest import Simple, judge
+from tests.judges.conftest import Judged, judge
 
 pytestmark = pytest.mark.judge
 
 
-def test_the_kserve_client_works_unchanged(simple: Simple) -> None:
+def test_the_kserve_client_works_unchanged(simple: Judged) -> None:
     judge("kserve", "kserve_client.py", simple.http, simple.grpc)

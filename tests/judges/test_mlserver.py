@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.judges import environments
-from tests.judges.conftest import CLIENTS, Simple
+from tests.judges.conftest import CLIENTS, Judged
 from tests.serve.tools import eventually, free_port
 
 pytestmark = pytest.mark.judge
@@ -100,7 +100,7 @@ def meant(document: Any) -> Any:
     ],
 )
 def test_what_is_right_is_answered_the_same(
-    simple: Simple, mlserver: str, method: str, path: str, body: Any
+    simple: Judged, mlserver: str, method: str, path: str, body: Any
 ) -> None:
     theirs = asked(mlserver, method, path, body)
     ours = asked(f"http://{simple.http}", method, path, body)
@@ -110,7 +110,7 @@ def test_what_is_right_is_answered_the_same(
     assert meant(ours[1]) == meant(theirs[1])
 
 
-def test_the_signature_is_the_same(simple: Simple, mlserver: str) -> None:
+def test_the_signature_is_the_same(simple: Judged, mlserver: str) -> None:
     for key in ("name", "inputs", "outputs"):
         (_, theirs), (_, ours) = (
             asked(url, "GET", "/v2/models/simple", None) for url in (mlserver, f"http://{simple.http}")
@@ -141,7 +141,7 @@ def test_the_signature_is_the_same(simple: Simple, mlserver: str) -> None:
     ],
 )
 def test_the_kind_of_status_is_the_same(
-    simple: Simple, mlserver: str, method: str, path: str, body: Any
+    simple: Judged, mlserver: str, method: str, path: str, body: Any
 ) -> None:
     theirs, _ = asked(mlserver, method, path, body)
     ours, told = asked(f"http://{simple.http}", method, path, body)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.judges import environments
-from tests.judges.conftest import Simple
+from tests.judges.conftest import Judged
 
 pytestmark = pytest.mark.judge
 
@@ -19,7 +19,7 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 NOT_ASKED = "positive_data_acceptance"
 
 
-def test_schemathesis_finds_nothing(simple: Simple) -> None:
+def test_schemathesis_finds_nothing(simple: Judged) -> None:
     command = [
         environments.python("schemathesis").with_name("schemathesis"),
         f"--config-file={CONFIG}",

@@ -13,7 +13,7 @@ import subprocess
 import pytest
 
 from tests.judges import environments
-from tests.judges.conftest import Simple
+from tests.judges.conftest import Judged
 
 pytestmark = pytest.mark.judge
 
@@ -26,7 +26,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_perf_analyzer_measures(simple: Simple, way: str) -> None:
+def test_perf_analyzer_measures(simple: Judged, way: str) -> None:
     program = environments.python("perf_analyzer").with_name("perf_analyzer")
     address = simple.http if way.startswith("http") else simple.grpc
     # Few requests: it is to work, not to measure.
