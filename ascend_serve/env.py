@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
@@ -84,6 +85,7 @@ VARIABLES: tuple[Variable, ...] = (
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S",
             "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
             "RAY_SERVE_HAPROXY_METRICS_ENABLED",
+            "RAY_SERVE_HAPROXY_BINARY_PATH",
             "RAY_SERVE_CONTROL_LOOP_INTERVAL_S",
             "RAY_worker_niceness",
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC",
@@ -235,11 +237,23 @@ def switch_on_fast_path(folder: Path, free_port: Callable[[int], int], *, haprox
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
     }
+    if haproxy and (command := _haproxy_command()):
+        # Otherwise HAProxy answers 500 where clients look for 502 to 504, and has two pages on all interfaces.
+        wanted["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(command)
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     for name, port in _RAY_PORTS.items():
         if name not in os.environ:
             os.environ[name] = str(free_port(port))
+
+
+def _haproxy_command() -> Path | None:
+    """Our `ascend-serve-haproxy` among the scripts of this interpreter; None where it is not installed."""
+    for folder in (Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))):
+        command = folder / "ascend-serve-haproxy"
+        if os.access(command, os.X_OK):
+            return command
+    return None
 
 
 def acl_installed() -> bool:

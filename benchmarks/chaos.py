@@ -3,7 +3,7 @@
 Requests come over HTTP and gRPC through HAProxy and over Ray handles, each with a deadline, at half of the rate that
 all replicas together could answer by the times of their gears. Every one that was sent is counted by how it ended, and
 every answer is looked at; the command fails if one was wrong, came later than a second after its deadline, or ended in
-a way that is none of these: a right answer, an error of ours, 500 to 504 or a reset from the proxy, gRPC UNAVAILABLE,
+a way that is none of these: a right answer, an error of ours, 502 to 504 or a reset from HAProxy, gRPC UNAVAILABLE,
 `ActorDiedError` on a handle (`ActorUnavailableError` where handles go over gRPC). gRPC's DEADLINE_EXCEEDED and
 RESOURCE_EXHAUSTED are errors of ours, since these clients set gRPC no deadline of their own.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -30,12 +29,15 @@ NO_ROUTES, NO_APPLICATION = "a new proxy's 404", "a new proxy's NOT_FOUND"
 ALLOWED = frozenset(
     {
         *(RIGHT, NO_ROUTES, NO_APPLICATION, "reset by the proxy", "ActorDiedError", "ActorUnavailableError"),
-        *(f"the proxy's {status}" for status in (500, 502, 503, 504, "INTERNAL")),
+        *(f"the proxy's {status}" for status in (502, 503, 504)),
         *("gRPC UNAVAILABLE", "gRPC DEADLINE_EXCEEDED", "gRPC RESOURCE_EXHAUSTED"),
     }
 )
-"""How a request may end under faults, beside our own errors (`is_allowed`). gRPC's DEADLINE_EXCEEDED and
+"""How a request may end under faults behind HAProxy, beside our own errors (`is_allowed`). gRPC's DEADLINE_EXCEEDED and
 RESOURCE_EXHAUSTED are among those, since the clients here set gRPC no deadline of their own."""
+
+FAILED, INTERNAL = "the proxy's 500", "the proxy's INTERNAL"
+"""Serve's Python proxy says so where HAProxy says 502, and gRPC UNAVAILABLE."""
 
 LATE_S = 1.0
 """An end that comes so long after its deadline is too late."""
@@ -55,7 +57,7 @@ _DEADLINE = "x-envoy-expected-rq-timeout-ms"
 
 
 def is_allowed(kind: str) -> bool:
-    """Whether a request may end so under faults."""
+    """Whether a request may end so under faults, with HAProxy in front."""
     return kind in ALLOWED or kind.startswith(("ours ", "our "))
 
 
@@ -144,14 +146,13 @@ def over_http(client: httpx.AsyncClient, path: str, name: str, said: list[str] |
 
 
 def _told(answer: httpx.Response) -> str:
-    """The kind of an answer that is none: ours says why in JSON, and Serve's own proxy in plain words."""
+    """The kind of an answer that is none: ours says why in JSON, proxies in plain words or in HTML."""
     if answer.headers.get("content-type", "").startswith("application/json"):
         said = answer.json()
         if set(said) == {"error"}:
             return f"ours {answer.status_code}"
     if answer.status_code == 404 and answer.text.startswith("Path '") and "/-/routes" in answer.text:
         return NO_ROUTES
-    # Serve's proxies answer 500 where others say 502 or 503 (haproxy_templates.py: "Normalize 502/503/504 to 500").
     if answer.status_code in (500, 502, 503, 504):
         return f"the proxy's {answer.status_code}"
     return f"unknown: {answer.status_code} {answer.text[:200]}"
@@ -221,12 +222,9 @@ def _told_over_grpc(code: str, details: str) -> str:
     """The kind of an answer that is none, over gRPC."""
     if code == "NOT_FOUND" and "ListApplications" in details:
         return NO_APPLICATION
-    # HAProxy's own answers are not gRPC's: a client makes UNKNOWN of Serve's 500, which stands for 502, 503 or 504.
-    if code == "UNKNOWN" and (found := re.search(r"http2 header with status: (50[0234])", details)):
-        return f"the proxy's {found[1]}"
     # Serve's Python proxy does not know UNAVAILABLE (`get_grpc_response_status` in ray/serve/_private/grpc_util.py).
     if code == "INTERNAL" and details.startswith("The actor died unexpectedly"):
-        return "the proxy's INTERNAL"
+        return INTERNAL
     return f"gRPC {code}"
 
 

@@ -35,3 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in unasked)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+    # With `-n`, what starts Rays stays together, since each of them takes both cores; of all else a file does, for the
+    # sake of its fixtures.
+    for item in items:
+        group = "serve" if item.get_closest_marker("serve") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -15,7 +15,7 @@ from itertools import count
 from types import TracebackType
 
 LOOPBACK = "127.0.0.1"
-ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - what Serve's HAProxy binds its two pages to
+ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - where Ray's HAProxy has its two pages, unless it is `ascend-serve-haproxy`
 _CLAIM = "\0ascend-serve/port/{port}"
 
 

@@ -1,23 +1,27 @@
-"""`ascend-serve run`: who listens, a driver beside it, a client that leaves, a taken port, and a sudden end."""
+"""`ascend-serve run`: who listens, a driver, a client that leaves, a taken port, HAProxy's own answers, the end."""
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import grpc
 import httpx
 import numpy as np
+import psutil
 import pytest
 import yaml
 
 from ascend_serve.batching.journal import Cancelled, Offered, decode_all
 from ascend_serve.cli.ports import Ports
+from ascend_serve.serving.haproxy import amended
 from tests.serve.tools import (
     ROOT,
     Served,
@@ -31,7 +35,8 @@ from tests.serve.tools import (
 
 pytestmark = pytest.mark.serve
 
-COMMAND = [str(Path(sys.executable).parent / "ascend-serve"), "run"]
+BIN = Path(sys.executable).parent
+COMMAND = [str(BIN / "ascend-serve"), "run"]
 SLOWER = 100.0
 LONG_MS = 6000.0 / SLOWER
 """Of one row alone, before the card is slowed down; more rows are quick."""
@@ -122,9 +127,13 @@ class FastRun(Served):
         return ended.stdout
 
     def events(self) -> list[Any]:
-        """The journal by now; it is written once a second."""
-        (journal,) = self.scratch.glob("log.*.jsonl")
-        return list(decode_all(journal.read_bytes().splitlines(keepends=True)))
+        """The journals by now, one of each replica that there was; they are written once a second."""
+        journals = [file.read_bytes() for file in self.scratch.glob("log.*.jsonl")]
+        return [event for journal in journals for event in decode_all(journal.splitlines(keepends=True))]
+
+    def accepted(self) -> int:
+        """Requests of one row; the journal may still be behind on others."""
+        return sum(isinstance(event, Offered) and event.rows == 1 for event in self.events())
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +165,7 @@ def whole(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def test_it_listens_on_loopback_but_for_haproxys_two_pages(fast_run: FastRun) -> None:
+def test_it_listens_on_loopback_alone(fast_run: FastRun) -> None:
     mine = (fast_run.port, fast_run.stats, fast_run.metrics, fast_run.fallback)
 
     def settled() -> dict[str, set[str]] | None:
@@ -166,8 +175,8 @@ def test_it_listens_on_loopback_but_for_haproxys_two_pages(fast_run: FastRun) ->
     # HAProxy hands its sockets to a new process whenever a replica comes, so one look may find neither.
     assert eventually("HAProxy is settled", settled) == {
         f"HAProxy {fast_run.port}": {"127.0.0.1"},
-        f"HAProxy {fast_run.stats}": {"all"},
-        f"HAProxy {fast_run.metrics}": {"all"},
+        f"HAProxy {fast_run.stats}": {"127.0.0.1"},
+        f"HAProxy {fast_run.metrics}": {"127.0.0.1"},
         f"proxy {fast_run.fallback}": {"127.0.0.1"},
         "replica": {"127.0.0.1"},
     }
@@ -312,22 +321,181 @@ def test_an_error_that_serve_run_did_not_expect_is_named_and_fails(
     assert told == ["ascend-serve: Serve ended on an unexpected error: KeyError: 'what it did not expect'"]
 
 
+def binds(text: str) -> dict[str, str]:
+    """Where the sections of a configuration listen."""
+    found, section = {}, ""
+    for line in text.splitlines():
+        if line and not line.startswith((" ", "#")):
+            section = line
+        elif line.split()[:1] == ["bind"]:
+            found[section] = line.split()[1]
+    return found
+
+
+class Proxy:
+    """Ray's HAProxy without Ray: one application behind it, whose replica is a port of this process.
+
+    It does not leave by itself: `api.stop` ends it.
+    """
+
+    def __init__(
+        self, folder: Path, *, host: str = "127.0.0.1", replica: int = 1, over_grpc: bool = True
+    ) -> None:
+        from ray.serve._private.common import RequestProtocol
+        from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
+        from ray.serve.config import HTTPOptions, gRPCOptions
+
+        self.http, self.grpc, self.stats, self.metrics = (free_port() for _ in range(4))
+        self.file = folder / "haproxy.cfg"
+        config = HAProxyConfig(
+            socket_path=str(folder / "admin.sock"),
+            server_state_base=str(folder),
+            server_state_file=str(folder / "server-state"),
+            stats_port=self.stats,
+            metrics_port=self.metrics,
+            metrics_enabled=False,
+            http_options=HTTPOptions(host=host, port=self.http),
+            grpc_options=gRPCOptions(port=self.grpc, grpc_servicer_functions=["a.b"] if over_grpc else []),
+            is_head=True,
+        )
+        backends = {
+            protocol.value: BackendConfig(
+                name=f"{protocol.value.lower()}-application",
+                path_prefix="/",
+                app_name="größer",
+                protocol=protocol,
+                servers=[ServerConfig(name="replica", host="127.0.0.1", port=replica)],
+            )
+            for protocol in (RequestProtocol.HTTP, RequestProtocol.GRPC)
+        }
+        self.api = HAProxyApi(config, backends, str(self.file))
+
+    def listens(self) -> set[str]:
+        """Interfaces of the process that Ray takes for HAProxy."""
+        process = psutil.Process(self.api._proc.pid)
+        assert process.name() == "haproxy"
+        return {
+            each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN
+        }
+
+    async def answer(self) -> httpx.Response:
+        """To a caller of its own connection."""
+        async with httpx.AsyncClient(timeout=60) as client:
+            return await client.get(f"http://127.0.0.1:{self.http}/v2")
+
+    async def code(self) -> str:
+        """What a gRPC client makes of its answer."""
+        async with grpc.aio.insecure_channel(
+            f"127.0.0.1:{self.grpc}", [("grpc.enable_http_proxy", 0)]
+        ) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"")
+        return str(failed.value.code().name)
+
+
+@pytest.mark.parametrize("over_grpc", [False, True], ids=["http", "http and grpc"])
+@pytest.mark.parametrize(("host", "there"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "*")])
+def test_what_ray_writes_for_haproxy_is_amended(
+    tmp_path: Path, host: str, there: str, over_grpc: bool
+) -> None:
+    proxy = Proxy(tmp_path, host=host, over_grpc=over_grpc)
+    proxy.api._generate_config_file_internal()
+    written = proxy.file.read_text(encoding="utf-8")
+    assert written.count("/500.http") == 3
+    assert (binds(written)["frontend prometheus"], binds(written)["listen stats"]) == (
+        f":{proxy.metrics}",
+        f"*:{proxy.stats}",
+    )
+    found = amended(written)
+    assert "errorfile" not in found
+    assert binds(found) == {
+        "frontend prometheus": f"{there}:{proxy.metrics}",
+        "frontend http_frontend": f"{there}:{proxy.http}",
+        **({"frontend grpc_frontend": f"{there}:{proxy.grpc}"} if over_grpc else {}),
+        "listen stats": f"{there}:{proxy.stats}",
+    }
+    rest = [
+        [
+            line
+            for line in text.splitlines()
+            if not line.split() or line.split()[0] not in ("bind", "errorfile")
+        ]
+        for text in (written, found)
+    ]
+    assert rest[0] == rest[1]
+    assert amended(found) == found
+
+
+@pytest.fixture
+async def hanging_up() -> AsyncIterator[asyncio.Server]:
+    """A replica that is healthy, and is gone as soon as it has a request."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/-/healthz" in await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    yield server
+    server.close()
+
+
+async def test_haproxys_own_answers_are_those_that_clients_know(
+    hanging_up: asyncio.Server, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = str(BIN / "ascend-serve-haproxy")
+    proxy = Proxy(tmp_path_factory.mktemp("h"), replica=hanging_up.sockets[0].getsockname()[1])
+    monkeypatch.setattr("ray.serve._private.haproxy.RAY_SERVE_HAPROXY_BINARY_PATH", command)
+    try:
+        await proxy.api.start()
+        first = proxy.api._proc.pid
+        assert (await proxy.answer()).status_code == 502
+        await proxy.api.reload()
+        assert proxy.api._proc.pid != first
+        # As Ray tells its own processes from others.
+        assert proxy.api._is_our_haproxy(proxy.api._proc.pid)
+        assert (await proxy.answer()).status_code == 502
+        assert proxy.listens() == {"127.0.0.1"}
+        hanging_up.close()
+        none = await proxy.answer()
+        assert (none.status_code, "No server is available" in none.text) == (503, True)
+        assert await proxy.code() == "UNAVAILABLE"
+    finally:
+        await proxy.api.stop()
+
+
+@pytest.mark.last
+def test_what_a_killed_replica_had_may_be_sent_again_and_the_replica_is_replaced(
+    fast_run: FastRun, digits: "np.ndarray[Any, Any]"
+) -> None:
+    path, body, headers = infer_binary(digits[:1])
+    replicas = [
+        mine for mine in processes_of(fast_run.scratch) if mine.info["name"].startswith("ray::ServeRepl")
+    ]
+    [replica] = [mine for mine in replicas if "AscendModel" in " ".join(mine.info["cmdline"])]
+
+    known = fast_run.accepted()
+    with socket.create_connection(("127.0.0.1", fast_run.port)) as caller:
+        caller.sendall(whole(path, body, headers))  # it takes six seconds
+        eventually("it is accepted", lambda: fast_run.accepted() > known)
+        replica.kill()
+        # HAProxy closes without a word where its connection to the replica had served another request before.
+        assert caller.recv(12) in (b"HTTP/1.1 502", b"")
+    fast_run.wait_until_ready()
+    fast_run.slow_down(SLOWER)
+
+
 @pytest.mark.last
 def test_what_was_accepted_is_finished_when_the_application_goes(
     fast_run: FastRun, digits: "np.ndarray[Any, Any]"
 ) -> None:
     request = whole(*infer_binary(digits[:1]))
     address = ("127.0.0.1", fast_run.port)
-
-    def accepted() -> int:
-        """Requests of one row; the journal may still be behind on others."""
-        return sum(isinstance(event, Offered) and event.rows == 1 for event in fast_run.events())
-
-    known = accepted()
+    known = fast_run.accepted()
     with socket.create_connection(address) as first, socket.create_connection(address) as second:
         for each in (first, second):  # the first takes six seconds, the second waits for it
             each.sendall(request)
-        eventually("both are accepted", lambda: accepted() == known + 2)
+        eventually("both are accepted", lambda: fast_run.accepted() == known + 2)
         fast_run.drive(DELETE)
         assert [each.recv(15) for each in (first, second)] == [b"HTTP/1.1 200 OK"] * 2
 

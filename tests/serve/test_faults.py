@@ -1,4 +1,7 @@
-"""Faults under load: every request that was sent whole ends in one of the allowed ways, in time, and is counted."""
+"""Faults under load: every request that was sent whole ends in one of the allowed ways, in time, and is counted.
+
+Serve's Python proxy is in front here; HAProxy is in `test_routing.py`, `test_fast_run.py` and the benchmark `chaos`.
+"""
 
 import asyncio
 import os
@@ -16,7 +19,9 @@ import pytest
 from ascend_emulator import control
 
 from benchmarks.counted_load import (
+    FAILED,
     GIVE_UP_S,
+    INTERNAL,
     NO_APPLICATION,
     NO_ROUTES,
     RIGHT,
@@ -44,8 +49,8 @@ SAID: list[str] = []
 """What the answers said that were none, since the load began."""
 
 DIED = (
-    *("reset by the proxy", "the proxy's 500", "the proxy's 502", "the proxy's 503"),
-    *("gRPC UNAVAILABLE", "the proxy's INTERNAL", "ActorDiedError"),
+    *("reset by the proxy", FAILED, "the proxy's 503"),
+    *("gRPC UNAVAILABLE", INTERNAL, "ActorDiedError"),
 )
 """How requests may end that were with a process when it was killed."""
 LATE = (

@@ -15,10 +15,10 @@ DIED = "The actor died unexpectedly before finishing this task."
     [
         ("UNAVAILABLE", "Stream removed", "gRPC UNAVAILABLE", True),
         ("DEADLINE_EXCEEDED", "the deadline is 3 ms away", "gRPC DEADLINE_EXCEEDED", True),
-        ("UNKNOWN", "Received http2 header with status: 500", "the proxy's 500", True),
-        ("UNKNOWN", "Received http2 header with status: 404", "gRPC UNKNOWN", False),
+        ("UNAVAILABLE", "Received http2 header with status: 502", "gRPC UNAVAILABLE", True),
+        ("UNKNOWN", "Received http2 header with status: 500", "gRPC UNKNOWN", False),
         ("UNKNOWN", "", "gRPC UNKNOWN", False),
-        ("INTERNAL", DIED, "the proxy's INTERNAL", True),
+        ("INTERNAL", DIED, "the proxy's INTERNAL", False),
         ("INTERNAL", "internal error: KeyError: 1", "gRPC INTERNAL", False),
         ("NOT_FOUND", "Ping .../ListApplications for available", "a new proxy's NOT_FOUND", True),
         ("NOT_FOUND", "no model 'table' here; known: other", "gRPC NOT_FOUND", False),
@@ -34,6 +34,7 @@ def test_what_grpc_answers_has_a_name(code: str, details: str, kind: str, allowe
     [
         (httpx.Response(504, json={"error": "too late"}), "ours 504", True),
         (httpx.Response(503, text="no server"), "the proxy's 503", True),
+        (httpx.Response(500, text="Internal Server Error"), "the proxy's 500", False),
         (httpx.Response(418, text="a teapot"), "unknown: 418 a teapot", False),
         (httpx.Response(404, text="nothing here"), "unknown: 404 nothing here", False),
     ],

@@ -36,6 +36,9 @@ OF_ONE_MACHINE = {
 }
 """What the command sets so that several runs get along on a machine; a pod has its own files and ports."""
 
+HAPROXY = "/opt/ascend-serve-haproxy"
+"""Where the image has the command; the interpreter's own folder of scripts has its version in the name."""
+
 DOCKERFILE = (FOLDER / "Dockerfile").read_text()
 
 
@@ -105,8 +108,12 @@ def test_the_fast_path_is_as_the_command_switches_it_on(name: str, monkeypatch: 
     assert set(told) == set(set_by_command) - OF_ONE_MACHINE
     assert set_by_command.keys() >= OF_ONE_MACHINE
     otherwise = {key: value for key, value in told.items() if set_by_command[key] != value}
-    # Long enough for the HAProxys of other nodes, and short beside the 20 s in which a replica has to end.
-    assert otherwise == {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5"}
+    assert otherwise == {
+        # Long enough for the HAProxys of other nodes, and short beside the 20 s in which a replica has to end.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": HAPROXY,
+    }
+    assert f'RUN ln -s "$(command -v ascend-serve-haproxy)" {HAPROXY}\n' in DOCKERFILE
 
 
 def test_the_hook_that_manifests_name_is_there() -> None:
