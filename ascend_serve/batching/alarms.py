@@ -1,75 +1,76 @@
 """Which of the tickets that wait must start by when, lest their deadlines pass.
 
-Most tickets run long before they must. So an alarm that is far away is only thrown into the bin of its hundredth of a
-second, and a bin is looked at when its time is near: then hardly anyone in it still waits.
+Most tickets run long before they must. So an alarm is only set when its time is near: what must start later is left
+alone until then, and by then hardly anyone of those still waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
-from math import floor, inf
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 
+from ascend_serve.batching.lines import Line
 from ascend_serve.batching.ordered import Ordered
 from ascend_serve.batching.ticket import Ticket, TicketState
 
-BIN_S = 0.01
-"""Width of a bin; an alarm is near if its bin begins before as much has passed."""
+NEAR_S = 0.01
+"""A time that is no further away is known exactly."""
+
+AHEAD_S = 0.1
+"""How far ahead alarms are set at once. Each time all that wait are looked at, which may not be often."""
+
+FURTHEST_S = 1.0
+"""After so long all that wait are looked at again, though none of them is near: others with less time have come."""
 
 _WAITING = TicketState.WAITING
 
 
 class Alarms:
-    """Alarms of tickets at the time when they must start, or at an earlier one; any ticket may end while it waits."""
+    """Alarms of tickets at the time when they must start, or at an earlier one; any ticket may end while it waits.
 
-    __slots__ = ("_bins", "_far", "_far_alarms", "_near")
+    Args:
+        tickets: all that wait, by their numbers; kept up to date by whoever made this, as are the lines.
+        lines: every line that they stand in.
 
-    def __init__(self) -> None:
+    Attributes:
+        until: a ticket has an alarm if it must start before that, in seconds.
+    """
+
+    __slots__ = ("_lines", "_near", "_tickets", "until")
+
+    def __init__(self, tickets: Mapping[int, Ticket], lines: Sequence[Line]) -> None:
+        self._tickets = tickets
+        self._lines = lines
         self._near = Ordered()
-        self._far: dict[int, list[Ticket]] = {}
-        self._far_alarms = 0
-        self._bins: list[int] = []  # the keys of `_far`, as a heap
+        self.until = -inf
 
     def set(self, ticket: Ticket) -> None:
-        """Have an alarm ring when a ticket must start."""
-        self._far_alarms += 1
-        place = floor(ticket.latest / BIN_S)
-        try:
-            self._far[place].append(ticket)
-        except KeyError:
-            self._far[place] = [ticket]
-            heappush(self._bins, place)
+        """Have an alarm ring when a ticket must start; nothing needs to be done if that is at `until` or later."""
+        if ticket.latest < self.until:
+            self._near.add(ticket.latest, ticket)
 
     def next_at(self, now: float) -> float:
         """The earliest time by which a ticket must start, in seconds, or earlier; infinite if none must.
 
-        It is exact where it is less than BIN_S after `now`.
+        It is exact where it is less than NEAR_S after `now`.
         """
-        near, bins = self._near, self._bins
-        while bins and bins[0] * BIN_S <= now + BIN_S:
-            tickets = self._far.pop(heappop(bins))
-            self._far_alarms -= len(tickets)
-            coming = [(one.latest, one.number, one) for one in tickets if one.state is _WAITING]
-            coming.sort()
-            for at, _, ticket in coming:
-                near.add(at, ticket)
-        far_at = bins[0] * BIN_S if bins else inf
+        if self.until <= now + NEAR_S:
+            self._look_ahead(now)
+        near = self._near
         while near.times:
             at, ticket = near.times[0], near.tickets[0]
             if ticket.state is _WAITING:
                 if ticket.latest == at:
-                    return min(at, far_at)
+                    return at
                 if ticket.latest > at:  # part of it was sealed, and the rest may start later
-                    near.add(ticket.latest, ticket)
+                    self.set(ticket)
             near.drop(1)
-        return far_at
+        return self.until
 
     def soonest(self) -> float:
-        """The earliest time by which a ticket must start, in seconds, exactly; infinite if none must."""
-        at, found = -inf, self.next_at(-inf)
-        while found != at:
-            at, found = found, self.next_at(found)
-        return found
+        """The earliest time by which a ticket must start, in seconds, exactly; infinite if none must. O(n)."""
+        at = self.next_at(-inf)
+        return at if at < self.until else min([one.latest for one in self._tickets.values()], default=inf)
 
     def next_too_late(self, now: float) -> Ticket | None:
         """A ticket that should have started by `now`, or None."""
@@ -87,21 +88,28 @@ class Alarms:
     def sweep(self) -> None:
         """Drop the alarms of tickets that wait no more; O(n)."""
         self._near.sweep()
-        self._far = {
-            place: waiting
-            for place, tickets in self._far.items()
-            if (waiting := [one for one in tickets if one.state is _WAITING])
-        }
-        self._far_alarms = sum(map(len, self._far.values()))
-        self._bins = list(self._far)
-        heapify(self._bins)
+
+    def _look_ahead(self, now: float) -> None:
+        """Set the alarms of the next AHEAD_S, or find that none is near; O(n) unless the lines tell that."""
+        bound = min([line.least_latest() for line in self._lines if line.times], default=-inf)
+        if bound > now + NEAR_S:
+            self.until = min(bound, now + FURTHEST_S)
+            return
+        since, by = self.until, now + AHEAD_S
+        later = [one.latest for one in self._tickets.values() if one.latest >= by]
+        self.until = min(min(later, default=by), now + FURTHEST_S)
+        coming = [(one.latest, one.number) for one in self._tickets.values() if since <= one.latest < by]
+        coming.sort()
+        for at, number in coming:
+            self._near.add(at, self._tickets[number])
 
     def __len__(self) -> int:
-        """Alarms, also those of tickets that wait no more."""
-        return self._far_alarms + len(self._near)
+        """Alarms that are set, also those of tickets that wait no more."""
+        return len(self._near)
 
     def __iter__(self) -> Iterator[tuple[float, Ticket]]:
-        """The tickets that wait, each with a time no later than its alarm."""
+        """The tickets that wait, each with a time no later than it must start."""
         yield from self._near
-        for place, tickets in self._far.items():
-            yield from [(place * BIN_S, one) for one in tickets if one.state is _WAITING]
+        for ticket in self._tickets.values():
+            if ticket.latest >= self.until:
+                yield self.until, ticket

@@ -376,6 +376,7 @@ class Composer:
             ticket.state = _RUNNING
             pieces.append(_new(Piece, (ticket, start, rows, at)))
             at += rows
+        self._waiting.started(taken)
         if split:
             self._turn = Turn.SMALL
         elif self._turn is not _EITHER and self._waiting.large_tickets:

@@ -14,6 +14,9 @@ from ascend_serve.batching.ordered import Ordered
 from ascend_serve.batching.prices import Prices
 from ascend_serve.batching.ticket import Ticket, TicketState
 
+ROUNDING_S = 1e-6
+"""What rounding may make of a time that was added up."""
+
 _WAITING = TicketState.WAITING
 
 
@@ -27,17 +30,30 @@ class Line(Ordered):
         ended: tickets in it that wait no more.
         most_rows: a ticket of at most so many rows is whole in each of the buckets.
         row_ns: device nanoseconds of a row where rows are the cheapest.
+        lead_s: the most by which a ticket of it had to start before it was due, in seconds.
         ahead_s: the most of a batch that may overlap the one before it: the host's part and the copy in.
         known_s: `least_s` of those numbers of rows that were asked about.
     """
 
-    __slots__ = ("_prices", "ahead_s", "ended", "fits", "known_s", "large", "most_rows", "row_ns", "rows")
+    __slots__ = (
+        "_prices",
+        "ahead_s",
+        "ended",
+        "fits",
+        "known_s",
+        "large",
+        "lead_s",
+        "most_rows",
+        "row_ns",
+        "rows",
+    )
 
     def __init__(self, fits: tuple[int, ...], large: bool, prices: Sequence[Prices]) -> None:
         super().__init__()
         self.fits = fits
         self.large = large
         self.rows = self.ended = 0
+        self.lead_s = -inf
         self._prices = [prices[bucket] for bucket in fits]
         self.most_rows = min(one.gears.largest for one in self._prices)
         self.row_ns = min(one.row_ns for one in self._prices)
@@ -62,6 +78,10 @@ class Line(Ordered):
             return min(one.least_split_s(rows) for one in self._prices)
         least_s = self.known_s[rows] = min(one.least_s(rows) for one in self._prices)
         return least_s
+
+    def least_latest(self) -> float:
+        """A time before which none of its tickets must start, in seconds; there must be one."""
+        return self.times[0] - self.lead_s - ROUNDING_S
 
     def take(self, room: int, until: float, by: float) -> list[Ticket]:
         """Take whole tickets in order while they fit into `room` rows; see `take_whole`."""

@@ -6,24 +6,21 @@ waits stays in its line until it comes up, and all such are swept out when they 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from math import inf
 
 from ascend_serve.batching.alarms import Alarms
 from ascend_serve.batching.backlog import Backlog
-from ascend_serve.batching.lines import Line, earliest, take_whole
+from ascend_serve.batching.lines import ROUNDING_S, Line, earliest, take_whole
 from ascend_serve.batching.prices import Prices
 from ascend_serve.batching.ticket import Ticket, TicketState
 
 STALE = 64
 """Entries of tickets long gone that may pile up, beyond one for each that waits, before they are swept out."""
 
-ROUNDING_S = 1e-6
-"""What rounding may make of a time that was added up."""
-
 _WAITING = TicketState.WAITING
+_RUNNING = TicketState.RUNNING
 
 
 class Turn(Enum):
@@ -59,8 +56,8 @@ class Waiting:
         self._large: dict[tuple[int, ...], Line] = {}
         # Kept while it matters how much goes before whom, and some work waits; see _forget.
         self._backlog: Backlog | None = None
-        self._by_age: deque[Ticket] = deque()
-        self._alarms = Alarms()
+        self._by_age: dict[int, Ticket] = {}
+        self._alarms = Alarms(self._by_age, self.lines)
         self._stale = 0
         self.rows = self.tickets = self.large_tickets = self.with_deadline = self.work_ns = 0
 
@@ -84,7 +81,7 @@ class Waiting:
 
     def join(self, now: float, ticket: Ticket, line: Line) -> None:
         """Take in a ticket, at `now`; the older ones first."""
-        self._by_age.append(ticket)
+        self._by_age[ticket.number] = ticket
         due, times = ticket.due, line.times
         if times and due < times[-1]:
             line.add(due, ticket)
@@ -98,7 +95,11 @@ class Waiting:
         self.tickets += 1
         if ticket.deadline is not None:
             self.with_deadline += 1
-            self._alarms.set(ticket)
+            latest = ticket.latest
+            if due - latest > line.lead_s:
+                line.lead_s = due - latest
+            if latest < self._alarms.until:
+                self._alarms.set(ticket)
         if line.large:
             self.large_tickets += 1
         else:
@@ -128,6 +129,7 @@ class Waiting:
         line.settle()
         self._forget_rows(left, line)
         self._forget([ticket])
+        del self._by_age[ticket.number]
         self._stale += 1
         if self._stale > self.tickets + STALE:
             self._stale = 0
@@ -193,8 +195,16 @@ class Waiting:
         if ticket.deadline is not None:
             before = ticket.latest
             ticket.latest = ticket.deadline - line.least_s(ticket.rows - ticket.sealed_rows)
+            line.lead_s = max(line.lead_s, ticket.due - ticket.latest)
             if ticket.latest < before:  # a later one is noticed when the alarm rings
                 self._alarms.set(ticket)
+
+    def started(self, tickets: Sequence[Ticket]) -> None:
+        """Note that no row waits any more of those of these tickets that run; they were taken."""
+        by_age = self._by_age
+        for ticket in tickets:
+            if ticket.state is _RUNNING:
+                del by_age[ticket.number]
 
     # --- what waits -----------------------------------------------------------------------------
 
@@ -216,10 +226,7 @@ class Waiting:
 
     def oldest_at(self) -> float:
         """When the oldest of them was offered, in seconds; there must be one."""
-        by_age = self._by_age
-        while by_age[0].state is not _WAITING:
-            by_age.popleft()
-        return by_age[0].offered_at
+        return next(iter(self._by_age.values())).offered_at
 
     def ahead_ns(self, now: float, due: float) -> int:
         """Device nanoseconds of the small tickets that go before one due at `due`, at the best rate.
@@ -261,7 +268,7 @@ class Waiting:
         line = lines.get(fits)
         if line is None:
             line = lines[fits] = Line(fits, large, self._prices)
-            self.lines = [*self.small.values(), *self._large.values()]
+            self.lines[:] = *self.small.values(), *self._large.values()
         return line
 
     def _count(self, now: float, ticket: Ticket, line: Line) -> None:
@@ -299,12 +306,6 @@ class Waiting:
                     self._backlog.remove(ticket.due, ticket.rows * self.small[ticket.fits].row_ns)
             if not self.work_ns:
                 self._backlog = None
-        by_age = self._by_age
-        if len(by_age) > self.tickets + STALE:
-            while by_age and by_age[0].state is not _WAITING:
-                by_age.popleft()
-            if len(by_age) > 2 * self.tickets + STALE:
-                self._by_age = deque([one for one in by_age if one.state is _WAITING])
         if len(self._alarms) > 2 * self.with_deadline + STALE:
             self._alarms.sweep()
 
@@ -314,6 +315,8 @@ class Waiting:
         in_small = {ticket for line in self.small.values() for _, ticket in line}
         return {
             "whoever is counted waits, in one line": len(tickets) == len(set(tickets)) == self.tickets,
+            "tickets are known by their age": list(self._by_age.values())
+            == sorted(tickets, key=lambda one: one.number),
             "a ticket that waits has rows left": all(one.sealed_rows < one.rows for one in tickets),
             "waiting rows are counted right": self.rows
             == sum(line.rows for line in self.lines)
@@ -339,6 +342,9 @@ class Waiting:
             ),
             "every deadline has its alarm": {one for one in tickets if one.deadline is not None}
             <= {one for at, one in self._alarms if at <= one.latest},
+            "nobody must start before its line says": all(
+                one.latest >= line.least_latest() for line in self.lines for _, one in line
+            ),
             "lines are in order": all(map(_in_order, self.lines)),
             "who waits no more is counted right": all(
                 line.ended == len(line) - len(list(line)) for line in self.lines
