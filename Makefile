@@ -13,7 +13,7 @@ serve: $(READY)
 	@exec $(BIN)/ascend-serve run deployments/resnet.yaml
 
 test: $(READY)
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(TEST_ENV) $(BIN)/python -m pytest
 
 # Clients of others, each in an environment of its own, against a port that is served here.
 test-full: test

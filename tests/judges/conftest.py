@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +85,11 @@ class Judged(Served):
 
 
 @pytest.fixture(scope="session")
-def simple(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
+def simple(socket_folder: Callable[[], Path]) -> Iterator[Judged]:
     """`deployments/simple.yaml`, served."""
     told = yaml.safe_load((ROOT / "deployments/simple.yaml").read_text())
     told["applications"][0]["args"]["batching"] = {"priority_levels": 2}
-    run = Judged(told, tmp_path_factory.mktemp("judged"), ["/v2/models/simple/ready"])
+    run = Judged(told, socket_folder(), ["/v2/models/simple/ready"])
     run.wait_until_ready()
     run.wait_for_grpc()
     yield run

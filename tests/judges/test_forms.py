@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.judge
 
 
 @pytest.fixture
-def forms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
+def forms(socket_folder: Callable[[], Path]) -> Iterator[Judged]:
     """Two models in one replica, one in an application of its own, and one on a part of an NPU."""
     told = yaml.safe_load((ROOT / "deployments/two_models.yaml").read_text())
     (alone,) = yaml.safe_load((ROOT / "deployments/simple.yaml").read_text())["applications"]
@@ -28,7 +29,7 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
         "/whole/v2/models/simple/ready",
         "/part/v2/models/simple/ready",
     ]
-    run = Judged(told, tmp_path_factory.mktemp("forms"), ready)
+    run = Judged(told, socket_folder(), ready)
     run.wait_until_ready()
     run.wait_for_grpc("models", "whole", "part")
     yield run

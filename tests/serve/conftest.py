@@ -58,8 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _what_was_told_to_end_ends() -> Iterator[None]:
-    yield
+def _what_was_told_to_end_ends(socket_folder: Callable[[], Path]) -> Iterator[None]:
+    yield  # and their folders go after them
     Served.wait_for_ends()
 
 

@@ -66,7 +66,7 @@ class Deploy:
         client = _get_global_client()
         told = {"applications": list(self._applications.values())}
         client.deploy_apps(ServeDeploySchema.model_validate(told))
-        eventually(f"{', '.join(self._applications)} run", self._running, 240)
+        eventually(f"{', '.join(self._applications)} run", self._running, 480)
         client.wait_for_proxies_serving(wait_for_applications_running=True)
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -151,12 +151,10 @@ class Hanging:
 
 
 @pytest.fixture(scope="module")
-def hanging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[signal.Signals, Hanging]]:
+def hanging(socket_folder: Callable[[], Path]) -> Iterator[dict[signal.Signals, Hanging]]:
     """One to end by each signal, started side by side."""
-    sessions = {number: tmp_path_factory.mktemp("e") for number in SIGNALS}  # short, for sockets lie in it
-    commands = {
-        number: Hanging(tmp_path_factory.mktemp("h"), session) for number, session in sessions.items()
-    }
+    sessions = {number: socket_folder() for number in SIGNALS}
+    commands = {number: Hanging(socket_folder(), session) for number, session in sessions.items()}
     yield commands
     for each in commands.values():
         each.command.process.kill()
@@ -197,14 +195,14 @@ def test_what_is_there_already_needs_no_ray(ray_cluster: None, workshop: Worksho
 
 
 def test_drivers_at_once_build_once(
-    ray_cluster: None, workshop: Workshop, tmp_path_factory: pytest.TempPathFactory
+    ray_cluster: None, workshop: Workshop, socket_folder: Callable[[], Path]
 ) -> None:
     """One with a Ray of its own, and two on one cluster."""
     held = workshop.hold()
     arguments = (workshop.recipe(), *soc("Ascend310P3", FAILS))
     address = ray.get_runtime_context().gcs_address
     drivers = [
-        workshop.command(*arguments, log="own", RAY_TMPDIR=str(tmp_path_factory.mktemp("o"))),
+        workshop.command(*arguments, log="own", RAY_TMPDIR=str(socket_folder())),
         *(workshop.command(*arguments, log=f"shared{n}", RAY_ADDRESS=address) for n in range(2)),
     ]
     lines = [f"net@Ascend310P3: {step}" for step in ("compiling", "waiting")]

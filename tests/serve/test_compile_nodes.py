@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,10 @@ pytestmark = pytest.mark.serve
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def told(tmp_path_factory: pytest.TempPathFactory, socket_folder: Callable[[], Path]) -> Any:
     """What `compiling_fleet` tells."""
-    # A short name: sockets of Ray and of the cards lie in it.
     folder = tmp_path_factory.mktemp("fleet")
-    scratch = Path(tempfile.mkdtemp(prefix="cn-", dir="/tmp"))
+    scratch = socket_folder()
     (scratch / "token").write_text(uuid.uuid4().hex)
     done = subprocess.run(
         [sys.executable, "-m", "tests.serve.compiling_fleet", folder],
@@ -44,8 +41,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    yield json.loads((folder / "told.json").read_text())
-    shutil.rmtree(scratch, ignore_errors=True)
+    return json.loads((folder / "told.json").read_text())
 
 
 def test_nodes_keep_their_devices_apart(told: dict[str, Any]) -> None:

@@ -137,13 +137,13 @@ class FastRun(Served):
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], FastRun]]:
+def started(socket_folder: Callable[[], Path]) -> Iterator[Callable[[], FastRun]]:
     """Gives the run that serves; after its sudden end, another one."""
     runs: list[FastRun] = []
 
     def run() -> FastRun:
         if not runs or runs[-1].process.poll() is not None:
-            runs.append(FastRun(tmp_path_factory.mktemp("f")))
+            runs.append(FastRun(socket_folder()))
             runs[-1].wait_until_ready()
             runs[-1].slow_down(SLOWER)
         return runs[-1]
@@ -441,10 +441,10 @@ async def hanging_up() -> AsyncIterator[asyncio.Server]:
 
 
 async def test_haproxys_own_answers_are_those_that_clients_know(
-    hanging_up: asyncio.Server, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    hanging_up: asyncio.Server, socket_folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = str(BIN / "ascend-serve-haproxy")
-    proxy = Proxy(tmp_path_factory.mktemp("h"), replica=hanging_up.sockets[0].getsockname()[1])
+    proxy = Proxy(socket_folder(), replica=hanging_up.sockets[0].getsockname()[1])
     monkeypatch.setattr("ray.serve._private.haproxy.RAY_SERVE_HAPROXY_BINARY_PATH", command)
     try:
         await proxy.api.start()

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,9 +105,9 @@ class GrpcRun(Served):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[dict[str, GrpcRun]]:
+def runs(socket_folder: Callable[[], Path], store: Path) -> Iterator[dict[str, GrpcRun]]:
     """Both ways, started side by side."""
-    runs = {way: GrpcRun(way, tmp_path_factory.mktemp("g"), store) for way in COMMANDS}
+    runs = {way: GrpcRun(way, socket_folder(), store) for way in COMMANDS}
     yield runs
     for run in runs.values():
         run.end()

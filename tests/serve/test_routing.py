@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,11 @@ pytestmark = pytest.mark.serve
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def told(tmp_path_factory: pytest.TempPathFactory, socket_folder: Callable[[], Path]) -> dict[str, Any]:
     """What `routing_fleet` tells."""
     folder = tmp_path_factory.mktemp("mixed")
-    # A short name: the sockets of Ray, HAProxy and the cards lie in it.
-    scratch = Path(tempfile.mkdtemp(prefix="rt-", dir="/tmp"))
+    scratch = socket_folder()
     (scratch / "token").write_text(uuid.uuid4().hex)
-    try:
-        yield _told(folder, scratch)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _told(folder: Path, scratch: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.serve.routing_fleet", folder],
         cwd=ROOT,

@@ -2,7 +2,7 @@
 
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -59,8 +59,8 @@ class Secured(Served):
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[Secured]:
-    run = Secured(tmp_path_factory.mktemp("t"), store)
+def secured(socket_folder: Callable[[], Path], store: Path) -> Iterator[Secured]:
+    run = Secured(socket_folder(), store)
     try:
         run.wait_until_ready()
         yield run

@@ -105,7 +105,7 @@ class Served:
             )
 
     def wait_until_ready(self) -> None:
-        eventually("the model is ready", self._ready, 240)
+        eventually("the model is ready", self._ready, 480)
 
     def slow_down(self, factor: float) -> None:
         """Have its card take so many times as long from now on."""
