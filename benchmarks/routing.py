@@ -131,7 +131,7 @@ def fleet(node: Node, scale: float) -> Iterator[Fleet]:
     os.environ["RAY_TMPDIR"] = str(folder)
     os.environ["RAY_SERVE_WORKER_PROXY_HTTP_PORT"] = str(free_ports(1)[0])
     # What comes up slowly on a busy machine is no failure.
-    os.environ.update(RAY_raylet_start_wait_time_s="120", RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S="60")
+    os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "60"
     import ray
     from ascend_emulator.testing import add_node
     from ray import serve

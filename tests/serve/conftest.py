@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -72,6 +74,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 METRICS_PORT = free_port()
 GRPC_PORT = free_port()
 SERVICER = "ascend_serve.serving.doors.grpc.add_GRPCInferenceServiceServicer_to_server"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rays_agent_is_at_hand() -> None:
+    """Have what a node's agent imports read from disk once: a node ends itself if its agent is not up after 15 s."""
+    agent = "from ray.dashboard import agent, utils; utils.get_all_modules(utils.DashboardAgentModule)"
+    subprocess.run([sys.executable, "-c", agent], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="session")

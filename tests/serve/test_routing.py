@@ -33,7 +33,6 @@ def told(tmp_path_factory: pytest.TempPathFactory, socket_folder: Callable[[], P
             "RAY_AUTH_TOKEN_PATH": str(scratch / "token"),
             "XDG_RUNTIME_DIR": str(scratch),
             # What comes up slowly while the machine is busy is no failure.
-            "RAY_raylet_start_wait_time_s": "120",
             "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
             # A node that is gone refuses, and is noticed within seconds; a slow one has its time to answer.
             "RAY_health_check_period_ms": "500",
