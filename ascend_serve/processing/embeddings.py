@@ -71,13 +71,7 @@ class EmbeddingSettings(ProcessorSettings):
         """What the file holds, so that it and not its path travels to the replicas."""
         if not isinstance(tokenizer, str | Path) or str(tokenizer).lstrip().startswith("{"):
             return tokenizer
-        try:
-            return Path(tokenizer).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"tokenizer: '{tokenizer}' cannot be read: {error} (relative paths start at the folder Serve is "
-                "started in)"
-            ) from error
+        return cls.content_of(tokenizer, "tokenizer")
 
 
 class _Asked(NamedTuple):

@@ -103,13 +103,7 @@ class ImageSettings(ProcessorSettings):
         """Names out of a file, so that they and not its path travel to the replicas."""
         if not isinstance(labels, str | Path):
             return labels
-        try:
-            text = Path(labels).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"labels: '{labels}' cannot be read: {error} (relative paths start at the folder Serve is started in)"
-            ) from error
-        return tuple(text.splitlines())
+        return tuple(cls.content_of(labels, "labels").splitlines())
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> ImageSettings:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -26,8 +27,22 @@ class ProcessorSettings(Closed):
     """Base of every processor's settings: closed, and never changed once made.
 
     They are validated where the application is built, and replicas get what `model_dump` gives: so a validator that
-    reads a file reads it once, its content travels to every node, and it has to accept its own dump.
+    reads a file (`content_of`) reads it once, its content travels to every node, and it has to accept its own dump.
     """
+
+    @staticmethod
+    def content_of(path: str | Path, setting: str) -> str:
+        """The text of a file that a setting names.
+
+        Raises:
+            ValueError: it cannot be read, or is no text in UTF-8.
+        """
+        try:
+            return Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{setting}: '{path}' cannot be read: {error} (relative paths start at the folder Serve is started in)"
+            ) from error
 
 
 S_contra = TypeVar("S_contra", bound=ProcessorSettings, contravariant=True)
