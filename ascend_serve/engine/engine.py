@@ -34,6 +34,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from math import ceil
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.journal import (
@@ -79,6 +80,9 @@ from ascend_serve.spec.timing import GearTimes, Stages
 
 FLUSH_S = 1.0
 """Seconds between two flushes of the recorder; whoever collects metrics looks less often."""
+
+TICK_S = 0.001
+"""The step of an event loop's timers."""
 
 OVERDUE_S = 0.4
 """A request that runs is ended so many seconds after its deadline, or up to twice as many."""
@@ -570,8 +574,9 @@ class Engine:
             self._alarm.cancel()
             self._alarm = None
         if wakeup is not None:
-            # One that rings too early does no harm.
-            self._alarm = self._loop.call_later(max(0.0, wakeup - now), self._ring)
+            # Up to whole milliseconds, as asyncio has it: uvloop rounds to the nearest one, and what rings early is set
+            # again for less than half a millisecond, which it takes for none: the loop would not rest until then.
+            self._alarm = self._loop.call_later(max(0.0, ceil((wakeup - now) / TICK_S) * TICK_S), self._ring)
             self._alarm_at = wakeup
 
     def _ring(self) -> None:

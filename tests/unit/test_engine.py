@@ -434,3 +434,26 @@ async def test_whoever_leaves_leaves_no_alarm_behind():
         bench.engine.pump()
         await turns()
         assert bench.engine._alarm is None, end
+
+
+async def test_an_alarm_is_set_in_whole_milliseconds_and_never_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, delays = asyncio.get_running_loop(), []
+    call_later = loop.call_later
+
+    def noted(delay, call, *given):
+        if call == bench.engine._ring:
+            delays.append(delay)
+        return call_later(delay, call, *given)
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    times = {(0, gear): Timing(Stages(ms, ms, ms), 0.0, 5) for gear, ms in ((1, 30.27), (4, 60.0), (8, 90.0))}
+    bench = Bench(times=times)
+    bench.offer(1)
+    await turns()
+    bench.offer(1)  # chosen just before the first is back
+    await turns()
+    wanted = bench.engine._planner.next_wakeup() - bench.now
+    [delay] = delays
+    assert wanted * 1e3 != pytest.approx(round(wanted * 1e3), abs=0.01)
+    assert wanted <= delay < wanted + 0.001
+    assert delay * 1e3 == pytest.approx(round(delay * 1e3))
