@@ -84,7 +84,7 @@ FLUSH_S = 1.0
 TICK_S = 0.001
 """The step of an event loop's timers."""
 
-OVERDUE_S = 0.4
+OVERDUE_S = 0.25
 """A request that runs is ended so many seconds after its deadline, or up to twice as many."""
 
 Elsewhere = Callable[[AscendServeError, Tensors, float | None, int | None], Awaitable[Results]]

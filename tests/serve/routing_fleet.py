@@ -158,9 +158,14 @@ class Fleet:
         return await asyncio.to_thread(eventually, "HAProxy has weights", weighed)
 
     async def known(self) -> Any:
-        """The deployments of the application."""
-        deployments = serve.status().applications["mixed"].deployments
-        return {name: str(told.status.value) for name, told in deployments.items()}
+        """The deployments of the application, once all of them are healthy: a busy host may miss a health check."""
+
+        def healthy() -> list[str]:
+            deployments = serve.status().applications["mixed"].deployments
+            states = {one.status.value for one in deployments.values()}
+            return list(deployments) if states == {"HEALTHY"} else []
+
+        return await asyncio.to_thread(eventually, "all deployments are healthy", healthy)
 
     async def _alone(self, ask: Ask) -> Any:
         before, random = self._ran(), np.random.default_rng(1)
