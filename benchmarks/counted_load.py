@@ -82,12 +82,16 @@ class Stalls:
 class Ends:
     """How requests ended.
 
+    Args:
+        late_s: an end that comes so long after its deadline is too late.
+
     Attributes:
         kinds: number of each kind.
         faults: what must not be, in words.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, late_s: float = LATE_S) -> None:
+        self._late_s = late_s
         self.kinds: Counter[str] = Counter()
         self.faults: list[str] = []
 
@@ -96,7 +100,7 @@ class Ends:
         self.kinds[kind] += 1
         if kind == WRONG or kind.startswith("unknown"):
             self.faults.append(kind)
-        if took_s > deadline_s + LATE_S:
+        if took_s > deadline_s + self._late_s:
             self.faults.append(f"{kind} after {took_s:.1f} s, with {deadline_s:g} s to go")
 
     @property
@@ -236,6 +240,7 @@ async def counted_load(
     *,
     deadline_s: float = 10.0,
     interval_s: float = 0.03,
+    late_s: float = LATE_S,
 ) -> AsyncIterator[dict[str, Ends]]:
     """Ask from so many clients over each way until the block is left; then wait for every end.
 
@@ -246,8 +251,9 @@ async def counted_load(
         deadline_s: of each request.
         interval_s: mean of what lies between the beginnings of a client's requests, as long as answers come sooner:
             `clients / interval_s` requests come in a second over each way. What comes a little late is made up for.
+        late_s: see `Ends`.
     """
-    ends = {way: Ends() for way in asks}
+    ends = {way: Ends(late_s) for way in asks}
     stalls = Stalls()
     over = asyncio.Event()
 

@@ -362,7 +362,7 @@ waiter.start()
 while not codes:
     waiter.join(0.01)
 waiter.join(0.3)  # until it waits again
-print(codes, acl.rt.stream_abort(stream))
+print(list(codes), acl.rt.stream_abort(stream))
 waiter.join(10)
 print(codes, acl.rt.stream_query(stream), acl.rt.synchronize_stream(stream))
 acl.rt.memset_async(block, 64, 3, 64, stream)
