@@ -14,29 +14,29 @@ from benchmarks.node import Cores, Node, machine, private_node
 from benchmarks.quiet import adopt_orphans
 
 COMPARISONS = ("policies", "replica", "emulator", "compiling")
-ALONE = ("planner_cost", "simulator_speed", "http_profile", "routing", "scaling", "chaos")
+ALONE = ("simulator_speed", "http_profile", "routing", "scaling", "chaos")
 """These have a command line of their own, which gets all that follows."""
 
 _HELP = """\
 bench        all servers side by side, in minutes (the default)
 bench-full   the same under all loads, with all policies and two sizes of a row: hours
-claims       what is claimed of the whole, with PASS or MISS; all, or those named:
-             http_share policy_live open_loop in_process pipeline prediction turnaround
+claims       what is claimed of the whole, with PASS, MISS or NOISY; all, or those named:
+             http_share policy_live open_loop in_process pipeline planner prediction
+             turnaround
 policies     all gear policies on the real engine, without Ray
 replica      CPU of one replica by rate
 chaos        replicas killed at random at half load, every request counted; has options of its own
 emulator     what the emulated card itself costs
 compiling    parallel builds against the ideal, for minutes
-planner_cost what a ticket costs in the planner; has options of its own
 simulator_speed  how much faster than real time the simulator is; has options of its own
 routing      p99 on two SoCs by who chooses the replica; has options of its own
-http_profile what a request over HTTP costs, process by process; has options of its own
+http_profile what a request over HTTP or gRPC costs, process by process; has options of its own
 scaling      autoscaling by capacity against the best of a grid of Ray's own settings; has options of its own
 """
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run what is named; the exit status: 1 when the floor of a claim does not hold."""
+    """Run what is named; the exit status: 1 when the floor of a claim does not hold, or the machine was too noisy."""
     if arguments and arguments[0] in ALONE:
         importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])
         return 0

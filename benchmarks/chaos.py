@@ -41,7 +41,7 @@ from benchmarks.counted_load import (
 )
 from benchmarks.node import machine, private_node
 from benchmarks.quiet import FOREIGN_CORES, Reading, adopt_orphans, foreign_cores
-from benchmarks.servers import free_ports, own_grpc_ports
+from benchmarks.servers import GRPC_SERVICER, free_ports, own_grpc_ports
 from benchmarks.table import INPUT, MEAN_ROWS, MODEL, one_request, table_recipe
 
 REPLICAS = 4
@@ -60,7 +60,6 @@ DEADLINE_S = 10.0
 _READY_S = 180.0
 _MOST_SAID = 8
 _APPLICATION = "chaos"
-_SERVICER = "ascend_serve.serving.doors.grpc.add_GRPCInferenceServiceServicer_to_server"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -131,7 +130,7 @@ def _serve_and_kill(recipe: Path, port: int, grpc_port: int, seconds: float, see
     try:
         serve.start(
             http_options={"host": "127.0.0.1", "port": port},
-            grpc_options={"port": grpc_port, "grpc_servicer_functions": [_SERVICER]},
+            grpc_options={"port": grpc_port, "grpc_servicer_functions": [GRPC_SERVICER]},
         )
         client = _get_global_client()
         assert client is not None, "Serve was just started"

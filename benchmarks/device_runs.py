@@ -9,7 +9,6 @@ the device did, as its own profile tells (`acl.prof`).
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -23,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import acl
+import uvloop
 
 from ascend_serve.artifacts.artifact import ready_made
 from benchmarks.baselines.device import Device
@@ -114,7 +114,7 @@ def _engine(path: Path, *, slots: int, clients: int, seconds: float) -> Driven:
             return (await bench.closed_loop("pad_up", clients, seconds)).rows_per_s
 
     with opened(ready_made(path, "driven", None), slots=slots or None) as (lane, report):
-        return Driven(asyncio.run(run(EngineBench(lane, report))), report.slots, spans)
+        return Driven(uvloop.run(run(EngineBench(lane, report))), report.slots, spans)
 
 
 def _serial(path: Path, *, seconds: float) -> Driven:

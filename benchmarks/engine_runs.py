@@ -1,14 +1,12 @@
 """Loads on the real engine and lane, in this process and without Ray: what policies and pipeline give by themselves.
 
 Rows of 150 KB come one at a time, in a stream from a thread of its own (a timer of the event loop is a millisecond
-coarse), or from clients that send their next row when they have an answer.
+coarse), or from clients that send their next row when they have an answer. It is run on uvloop, as replicas are.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,8 +25,9 @@ from ascend_serve.engine import Engine, Results
 from ascend_serve.errors import Refusal
 from ascend_serve.metrics import NullRecorder
 from ascend_serve.runtime.device import Device
-from ascend_serve.runtime.lane import GC_THRESHOLDS, SWITCH_INTERVAL_S, Lane, LaneReport
+from ascend_serve.runtime.lane import Lane, LaneReport
 from ascend_serve.runtime.session import Session
+from benchmarks.baselines.process import set_as_ours
 from benchmarks.node import COSTS_MS
 
 SLOTS = 2
@@ -111,9 +110,7 @@ def opened(artifact: Artifact, *, slots: int | None = SLOTS) -> Iterator[tuple[L
         artifact: the model.
         slots: batches that may be on their way at once; None: chosen from the times that warm-up measures.
     """
-    # As a replica does: it owns its process.
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.set_threshold(*GC_THRESHOLDS)
+    set_as_ours()
     path = artifact.fetch()
 
     def open_sessions() -> list[Session]:

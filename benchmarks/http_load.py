@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks.node import ROOT
 
+HTTP_CLIENT = "benchmarks.http_client"
 READY = "ready\n"
 DONE = "done\n"
 
@@ -73,19 +74,26 @@ def _nothing() -> None:
     pass
 
 
-def send(load: Load, *, on_start: Callable[[], None], on_end: Callable[[], None] = _nothing) -> Seen:
+def send(
+    load: Load,
+    *,
+    on_start: Callable[[], None],
+    on_end: Callable[[], None] = _nothing,
+    client: str = HTTP_CLIENT,
+) -> Seen:
     """Run a load in a process of its own.
 
     Args:
         load: what to send.
         on_start: called before the measured part, when client and server are warm; the client waits for it.
         on_end: called after the last answer.
+        client: the module that sends it.
 
     Raises:
         RuntimeError: the client failed, with what it wrote.
     """
-    client = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.http_client"],
+    process = subprocess.Popen(
+        [sys.executable, "-m", client],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -93,23 +101,23 @@ def send(load: Load, *, on_start: Callable[[], None], on_end: Callable[[], None]
         text=True,
         start_new_session=True,
     )
-    with client:
-        assert client.stdin is not None, "a pipe was asked for"
-        assert client.stdout is not None, "a pipe was asked for"
-        assert client.stderr is not None, "a pipe was asked for"
+    with process:
+        assert process.stdin is not None, "a pipe was asked for"
+        assert process.stdout is not None, "a pipe was asked for"
+        assert process.stderr is not None, "a pipe was asked for"
         try:
-            client.stdin.write(json.dumps(asdict(load)) + "\n")
-            client.stdin.flush()
-            if client.stdout.readline() == READY:
+            process.stdin.write(json.dumps(asdict(load)) + "\n")
+            process.stdin.flush()
+            if process.stdout.readline() == READY:
                 on_start()
-                client.stdin.write("go\n")
-                client.stdin.flush()
-                if client.stdout.readline() == DONE:
+                process.stdin.write("go\n")
+                process.stdin.flush()
+                if process.stdout.readline() == DONE:
                     on_end()
-            answer, trouble = client.stdout.read(), client.stderr.read()
-            client.wait()
+            answer, trouble = process.stdout.read(), process.stderr.read()
+            process.wait()
         finally:
-            client.kill()
-    if client.returncode:
+            process.kill()
+    if process.returncode:
         raise RuntimeError(f"the client of port {load.port} failed: {trouble.strip().splitlines()[-1]}")
     return Seen(**json.loads(answer))

@@ -1,11 +1,12 @@
-"""What a request over HTTP costs, process by process and layer by layer: `python -m benchmarks.http_profile`.
+"""What a request costs, process by process and layer by layer: `python -m benchmarks.http_profile`.
 
 The same application is started on each way in that Ray Serve's fast data path has, HAProxy and direct ingress, on an
 emulated card in modelled time, and asked over keep-alive connections in a closed loop. Printed are the CPU
 microseconds per answer of each process (/proc/<pid>/stat; the card, which stands for hardware, is left out). `--calls`
 adds the replica's threads and, sampled by py-spy, what its event loop spends them on. `--settings` takes one setting
 back at a time and prints what it is worth. CPU time per request is moved by what else runs on the machine far less than
-answers per second are; a cold cache and a busy neighbour on the same core still cost some 20 %.
+answers per second are; a cold cache and a busy neighbour on the same core still cost some 20 %. `--door grpc` asks the
+same replica over gRPC at its own port, with raw contents.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -26,10 +27,11 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import yaml
 
 from ascend_serve.artifacts.store import Artifact
+from ascend_serve.protocol._pb.messages import message_class
 from benchmarks.figures import Spread, table
-from benchmarks.http_load import Load, request, send
+from benchmarks.http_load import HTTP_CLIENT, Load, Seen, request, send
 from benchmarks.node import COSTS_MS, Node, compile_digits, compile_pictures, machine, private_node
-from benchmarks.servers import Plan, Server, Used, free_ports, running, spent
+from benchmarks.servers import GRPC_SERVICER, Plan, Server, Used, free_ports, own_grpc_ports, running, spent
 
 CONNECTIONS = 64
 LIMIT_PER_S = max(gear / ms for gear, ms in COSTS_MS.items()) * 1e3
@@ -45,11 +47,16 @@ _LAYERS = (
     ("ascend_serve/engine", "engine and lane"),
     ("ascend_serve/batching", "engine and lane"),
     ("ascend_serve/runtime", "engine and lane"),
+    ("ascend_serve/serving/doors/grpc", "our gRPC door"),
+    ("ascend_serve/protocol/grpc", "our gRPC door"),
+    ("ascend_serve/protocol/_pb", "our gRPC door"),
     ("ascend_serve/", "our HTTP door"),
     ("RequestIdMiddleware", "Serve's request ids"),
     ("ray/", "Serve's replica"),
     ("uvicorn", "uvicorn"),
+    ("grpc/", "gRPC"),
 )
+_GRPC_PORT = "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT"
 _HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1"}
 _DIRECT = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1"}
 
@@ -62,6 +69,7 @@ class Variant:
         name: short, for tables and folders.
         told: what is different from the first of its table.
         direct: whether the client talks to the replica itself, not to HAProxy.
+        grpc: whether it does so over gRPC.
         environment: in addition to what `ascend-serve run` sets where nothing is set.
         args: of the application.
         options: of the deployment.
@@ -71,6 +79,7 @@ class Variant:
     name: str
     told: str
     direct: bool = False
+    grpc: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     args: Mapping[str, object] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
@@ -79,6 +88,7 @@ class Variant:
 
 HAPROXY = Variant("haproxy", "HAProxy")
 DIRECT = Variant("direct", "direct ingress", direct=True)
+GRPC = Variant("grpc", "direct ingress, gRPC", direct=True, grpc=True)
 OFF: tuple[tuple[str, str, Mapping[str, Mapping[str, object]]], ...] = (
     ("no-throughput", "without throughput mode", {"environment": {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"}}),
     ("accounting", "accounting: serve", {"args": {"accounting": "serve"}}),
@@ -123,12 +133,13 @@ OFF: tuple[tuple[str, str, Mapping[str, Mapping[str, object]]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is served, and one request to it."""
+    """What is served, and one request to it, over HTTP and as gRPC's `call`."""
 
     artifact: Artifact
     path: str
     body: bytes
     headers: Mapping[str, str]
+    call: bytes
 
 
 @dataclass(slots=True)
@@ -171,12 +182,17 @@ def _model(artifact: Artifact, name: str, shape: Sequence[int], datatype: str, r
         "Inference-Header-Content-Length": str(len(header)),
         "Content-Type": "application/octet-stream",
     }
-    return Model(artifact, f"/v2/models/{artifact.spec.name}/infer", header + row, headers)
+    asked = {"name": name, "datatype": datatype, "shape": shape}
+    call = message_class("ModelInferRequest")(
+        model_name=artifact.spec.name, inputs=[asked], raw_input_contents=[row]
+    )
+    path = f"/v2/models/{artifact.spec.name}/infer"
+    return Model(artifact, path, header + row, headers, call.SerializeToString())
 
 
 def plan(variant: Variant, model: Model, folder: Path) -> Plan:
     """How to start a variant."""
-    port, replica, stats, metrics, fallback, fallback_grpc = free_ports(6)
+    port, grpc_port, replica, stats, metrics, fallback, fallback_grpc = free_ports(7)
     file = folder / f"{variant.name}.yaml"
     deployment = {"name": "AscendModel", "num_replicas": 1, **variant.options}
     application = {
@@ -190,7 +206,10 @@ def plan(variant: Variant, model: Model, folder: Path) -> Plan:
         },
         "deployments": [deployment],
     }
-    file.write_text(yaml.safe_dump({"proxy_location": "EveryNode", "applications": [application]}))
+    told: dict[str, object] = {"proxy_location": "EveryNode", "applications": [application]}
+    if variant.grpc:
+        told["grpc_options"] = {"port": grpc_port, "grpc_servicer_functions": [GRPC_SERVICER]}
+    file.write_text(yaml.safe_dump(told))
     environment = {
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
@@ -199,6 +218,7 @@ def plan(variant: Variant, model: Model, folder: Path) -> Plan:
         # One replica, so that its port is known.
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replica),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica + 1),
+        **own_grpc_ports(),
         **(_DIRECT if variant.direct else _HAPROXY),
         **variant.environment,
     }
@@ -215,7 +235,7 @@ def plan(variant: Variant, model: Model, folder: Path) -> Plan:
 def measure(server: Server, model: Model, variant: Variant, seconds: float, cost: Cost) -> None:
     """One round of load, added to `cost`."""
     before: dict[int, Used] = {}
-    seen = send(load(server, model, variant, seconds), on_start=lambda: before.update(server.cpu()))
+    seen = ask(server, model, variant, seconds, lambda: before.update(server.cpu()))
     answers = len(seen.latencies_ms)
     cost.answers_per_s.append(answers / seen.elapsed_s)
     used: dict[str, float] = {}
@@ -226,10 +246,15 @@ def measure(server: Server, model: Model, variant: Variant, seconds: float, cost
         cost.us.setdefault(role, []).append(used.get(role, 0.0) / answers * 1e6)
 
 
-def load(server: Server, model: Model, variant: Variant, seconds: float) -> Load:
+def ask(server: Server, model: Model, variant: Variant, seconds: float, on_start: Callable[[], None]) -> Seen:
     """A closed loop over all connections."""
-    whole = request(model.path, model.body, {**model.headers, **variant.headers}).hex()
-    return Load(server.plan.port, [whole], model.artifact.spec.output_row_bytes, CONNECTIONS, seconds)
+    if variant.grpc:
+        port, whole, client = int(server.plan.environment[_GRPC_PORT]), model.call, "benchmarks.grpc_client"
+    else:
+        whole = request(model.path, model.body, {**model.headers, **variant.headers})
+        port, client = server.plan.port, HTTP_CLIENT
+    load = Load(port, [whole.hex()], model.artifact.spec.output_row_bytes, CONNECTIONS, seconds)
+    return send(load, on_start=on_start, client=client)
 
 
 def _role(name: str) -> str:
@@ -262,7 +287,7 @@ def calls(server: Server, model: Model, variant: Variant, seconds: float) -> lis
             before.update(_threads(replica))
             started.append(subprocess.Popen(sampler, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
-        answers = len(send(load(server, model, variant, seconds + 1), on_start=on_start).latencies_ms)
+        answers = len(ask(server, model, variant, seconds + 1, on_start).latencies_ms)
         after = _threads(replica)
         if started[0].wait(seconds + 30):
             raise RuntimeError(
@@ -333,10 +358,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="rounds of each variant")
     parser.add_argument("--body", choices=("150", "4", "both"), default="both", help="KB of a request")
     parser.add_argument("--way", choices=("haproxy", "direct", "both"), default="both")
+    parser.add_argument(
+        "--door", choices=("http", "grpc"), default="http", help="grpc: at the replica's own port"
+    )
     parser.add_argument("--calls", action="store_true", help="also what the replica's Python does (py-spy)")
     parser.add_argument("--settings", action="store_true", help="take one setting back at a time")
     options = parser.parse_args(arguments)
+    if options.door == "grpc" and options.way == "haproxy":
+        parser.error("--door grpc is measured at the replica's own port: leave out --way haproxy")
     ways = [way for way in (HAPROXY, DIRECT) if options.way in (way.name, "both")]
+    if options.door == "grpc":
+        ways = [GRPC]
     with private_node() as node:
         print(f"# {machine()}")
         print(f"# {CONNECTIONS} connections, closed loop; device limit {LIMIT_PER_S:.0f} rows/s")

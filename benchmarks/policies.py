@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
+
+import uvloop
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.policy import policy_named
@@ -45,7 +46,7 @@ def compare(node: Node, *, repeats: int, seconds: float) -> None:
             "nothing there.\n"
         )
         bench = EngineBench(lane, report)
-        asyncio.run(bench.learn())
+        uvloop.run(bench.learn())
         _open_loops(bench, repeats, seconds)
         _closed_loops(bench, repeats, seconds)
 
@@ -59,7 +60,7 @@ def _open_loops(bench: EngineBench, repeats: int, seconds: float) -> None:
             due = poisson(rate, seconds, seed=repeat)
             arrivals = [Arrival(at) for at in due]
             for name in NAMES:
-                runs[name].append(asyncio.run(bench.open_loop(name, due)))
+                runs[name].append(uvloop.run(bench.open_loop(name, due)))
                 simulated[name].append(simulate([_TABLE], policy_named(name), arrivals, settings=_SETTINGS))
         rows += [_open_row(f"{rate}/s", name, runs[name], simulated[name], runs[NAMES[0]]) for name in NAMES]
     head = ("open loop", "policy", "mean ms", "sim.", f"mean x {NAMES[0]}", "p99 ms", "sim.", "busy %", "sim.",
@@ -73,7 +74,7 @@ def _closed_loops(bench: EngineBench, repeats: int, seconds: float) -> None:
         runs: dict[str, list[Run]] = {name: [] for name in NAMES}
         for _ in range(repeats):
             for name in NAMES:
-                runs[name].append(asyncio.run(bench.closed_loop(name, clients, seconds)))
+                runs[name].append(uvloop.run(bench.closed_loop(name, clients, seconds)))
         for name in NAMES:
             simulated = simulate_clients([_TABLE], policy_named(name), clients, seconds, settings=_SETTINGS)
             rows.append(_closed_row(clients, name, runs[name], simulated, runs[NAMES[0]]))

@@ -73,20 +73,29 @@ def foreign_cores(before: Reading, after: Reading) -> float:
 
 @dataclass(slots=True)
 class Kept(Generic[R]):
-    """The rounds of one thing that is measured.
+    """The rounds of one thing that is measured, each by the number of its pass.
 
     Attributes:
         quiet: rounds that count.
         noisy: rounds with foreign load.
     """
 
-    quiet: list[R] = field(default_factory=list)
-    noisy: list[R] = field(default_factory=list)
+    quiet: dict[int, R] = field(default_factory=dict)
+    noisy: dict[int, R] = field(default_factory=dict)
 
     @property
     def rounds(self) -> list[R]:
         """Those that count; all of them if the machine was never quiet."""
-        return self.quiet or self.noisy
+        return list((self.quiet or self.noisy).values())
+
+    @property
+    def all_rounds(self) -> list[tuple[int, R, bool]]:
+        """Every round: the number of its pass, what was seen, and whether it counts; the quiet ones first."""
+        return [
+            (number, one, counts)
+            for rounds, counts in ((self.quiet, True), (self.noisy, not self.trusted))
+            for number, one in rounds.items()
+        ]
 
     @property
     def dropped(self) -> int:
@@ -97,6 +106,18 @@ class Kept(Generic[R]):
     def trusted(self) -> bool:
         """Whether a quiet round is among them."""
         return bool(self.quiet)
+
+    def beside(self, other: Kept[R]) -> tuple[list[tuple[R, R]], bool]:
+        """Rounds of this and of another, pass by pass, and whether they count.
+
+        Those of passes in which both were quiet count. If there is none, all passes that both were measured in are
+        given, and none counts.
+        """
+        both = [number for number in self.quiet if number in other.quiet]
+        if both:
+            return [(self.quiet[number], other.quiet[number]) for number in both], True
+        mine, theirs = {**self.quiet, **self.noisy}, {**other.quiet, **other.noisy}
+        return [(mine[number], theirs[number]) for number in sorted(mine.keys() & theirs.keys())], False
 
 
 def interleave(
@@ -122,7 +143,7 @@ def interleave(
             mine = kept[name]
             if len(mine.quiet) < rounds:
                 found, cores = measure(name, number)
-                (mine.quiet if cores <= foreign else mine.noisy).append(found)
+                (mine.quiet if cores <= foreign else mine.noisy)[number] = found
         if all(len(mine.quiet) >= rounds for mine in kept.values()):
             break
     return kept

@@ -108,6 +108,11 @@ class Round:
     lag_p99_ms: float
     quantiles_ms: tuple[float, ...]
 
+    @property
+    def answered_share(self) -> float:
+        """Requests answered well, however late, of all that were due."""
+        return self.answers / (self.answers + self.refused + self.unsent)
+
 
 @dataclass(frozen=True, slots=True)
 class _Moment:

@@ -20,6 +20,9 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 from benchmarks.http_load import request
 from benchmarks.node import ROOT, Node
 
+GRPC_SERVICER = "ascend_serve.serving.doors.grpc.add_GRPCInferenceServiceServicer_to_server"
+"""What a Serve file names for ours to answer over gRPC."""
+
 _READY_S = 150.0
 _GONE_S = 60.0
 _KILLED_S = 10.0

@@ -71,6 +71,8 @@ def full_cast(
     policies: Sequence[str],
     waits_ms: Sequence[float],
     tuned_waits_ms: Sequence[float],
+    *,
+    accounted: bool = False,
 ) -> Cast:
     """Every rival that can be had here, and ours.
 
@@ -80,11 +82,14 @@ def full_cast(
         policies: of ours.
         waits_ms: of `@serve.batch` on the fast data path as Ray sets it.
         tuned_waits_ms: of `@serve.batch` beside ours.
+        accounted: also ours with `accounting: serve`.
     """
     cast = Cast()
     sides.add_plain(cast, node, work)
     sides.add_stock(cast, node, work, waits_ms=waits_ms)
-    sides.add_fast(cast, node, work, policies=policies, waits_ms=tuned_waits_ms, by_hand=True)
+    sides.add_fast(
+        cast, node, work, policies=policies, waits_ms=tuned_waits_ms, by_hand=True, accounted=accounted
+    )
     sides.add_fastapi(cast, node, work)
     try:
         python = rivals_python()
@@ -126,7 +131,7 @@ def compare(node: Node, programme: Programme, *, rounds: int, most: int, seconds
             kept = interleave(pairs, measured(bench), rounds=rounds, most=most)
         for demand in programme.demands:
             print(f"\n## {work.name}, {demand.name}\n")
-            print(demand_table(kept, cast, demand), flush=True)
+            print(demand_table(kept, cast.sides, demand), flush=True)
         _keep(f"{programme.name}-{name}", work, cast, programme, kept, client)
 
 
@@ -150,11 +155,11 @@ def ceiling_table(client: Sequence[Ceiling]) -> str:
     return table(head, rows)
 
 
-def demand_table(kept: Rounds, cast: Cast, demand: Demand) -> str:
-    """All sides under one load: medians of the rounds that count, with least and most."""
+def demand_table(kept: Rounds, shown: Iterable[Side], demand: Demand) -> str:
+    """Sides under one load: medians of the rounds that count, with least and most."""
     head = ("", "of limit", "p50 ms", "p99 ms", f"good within {SLO_MS:g} ms %", "CPU us", "busy %", "padding %",
             "client us", "rounds", "dropped")  # fmt: skip
-    return table(head, [_row(side, kept[side, demand]) for side in cast.sides])
+    return table(head, [_row(side, kept[side, demand]) for side in shown])
 
 
 def _row(side: Side, mine: Kept[Round]) -> tuple[str, ...]:
@@ -214,10 +219,9 @@ def _keep(
 def as_rows(kept: Iterable[Kept[Round]]) -> list[dict[str, object]]:
     """All rounds as a result keeps them, and of each whether it counts."""
     return [
-        {**asdict(one), "counts": counts}
+        {**asdict(one), "pass": number, "counts": counts}
         for mine in kept
-        for rounds, counts in ((mine.quiet, True), (mine.noisy, not mine.trusted))
-        for one in rounds
+        for number, one, counts in mine.all_rounds
     ]
 
 

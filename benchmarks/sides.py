@@ -1,15 +1,15 @@
 """The servers that are compared, how each is started, and how each is asked.
 
 One emulated card stands behind each, of the same model and the same times. `@serve.batch` is asked on Ray's fast data
-path twice: as Ray sets it, and (`tuned`) as an application of the very Serve that ours lives in, with its settings and
-its HAProxy. A replica is also asked at its own port, which is what direct ingress is.
+path twice: as Ray sets it, and (`tuned`) as an application of the very Serve that ours lives in, with its settings, its
+HAProxy and what ours sets in its process. A replica is also asked at its own port, which is what direct ingress is.
 """
 
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from benchmarks.workloads import Workload
 FAST, STOCK, PLAIN = "fast", "stock", "plain"
 BATCH = "serve.batch"
 HAND = "hand-written"
+ACCOUNTED = "accounted"
 _BIN = Path(sys.executable).parent
 _APPLICATIONS_MOST = 8
 _REPLICAS_EACH = 20
@@ -89,6 +90,7 @@ def add_fast(
     policies: Sequence[str],
     waits_ms: Sequence[float],
     by_hand: bool = False,
+    accounted: bool = False,
 ) -> None:
     """Ray's fast data path as `ascend-serve run` sets it: ours with each policy, and `@serve.batch` with each wait.
 
@@ -99,13 +101,15 @@ def add_fast(
         policies: of ours.
         waits_ms: of `@serve.batch`.
         by_hand: also a bare replica written by hand.
+        accounted: also ours with `accounting: serve`, of the default policy: its requests go all the way through Serve.
 
     Raises:
         ValueError: more applications than one node should carry.
     """
-    if len(policies) + len(waits_ms) + by_hand > _APPLICATIONS_MOST:
+    if (count := len(policies) + len(waits_ms) + by_hand + accounted) > _APPLICATIONS_MOST:
         raise ValueError(
-            f"{len(policies)} policies, {len(waits_ms)} waits and {int(by_hand)} by hand: at most {_APPLICATIONS_MOST}"
+            f"{count} applications on one node ({len(policies)} policies, {len(waits_ms)} waits, {by_hand + accounted} "
+            f"others): at most {_APPLICATIONS_MOST}; ask for fewer policies or waits"
         )
     applications, sides = _batched_with(work, waits_ms, FAST, f"{BATCH} tuned")
     if by_hand:
@@ -114,9 +118,13 @@ def add_fast(
         requests = work.raw(f"/{HAND}/", {"x-request-disconnect-disabled": "?1"})
         sides += _both_doors(FAST, HAND, "a bare ASGI replica that batches late, by hand", requests, HAND)
     for policy in policies:
-        applications.append(_ours(work, policy))
+        applications.append(_ours(work, policy, {"batching": {"policy": policy}}))
         requests = work.oip(f"/{policy}", {})
         sides += _both_doors(FAST, f"ours {policy}", f"ours, policy {policy}", requests, policy)
+    if accounted:
+        applications.append(_ours(work, ACCOUNTED, {"accounting": "serve"}))
+        requests = work.oip(f"/{ACCOUNTED}", {})
+        sides += _both_doors(FAST, f"ours {ACCOUNTED}", "ours, accounting: serve", requests, ACCOUNTED)
     port, *others = free_ports(5)
     file = _serve_file(node, FAST, port, applications)
     command = (str(_BIN / "ascend-serve"), "run", str(file), "--port", str(port))
@@ -200,7 +208,7 @@ def _batched_with(
     applications, sides = [], []
     for wait in waits_ms:
         application = f"batch{wait:g}".replace(".", "p")
-        batched = _batched(work, application, f"/{application}", wait)
+        batched = _batched(work, application, f"/{application}", wait, tuned=plan == FAST)
         # Serve writes a line for each request unless it is told not to (Ray's monitoring guide).
         batched["logging_config"] = {"enable_access_log": False}
         applications.append(batched)
@@ -210,12 +218,14 @@ def _batched_with(
     return applications, sides
 
 
-def _batched(work: Workload, name: str, prefix: str, wait_ms: float | None) -> dict[str, Any]:
+def _batched(
+    work: Workload, name: str, prefix: str, wait_ms: float | None, *, tuned: bool = False
+) -> dict[str, Any]:
     return {
         "name": name,
         "route_prefix": prefix,
         "import_path": "benchmarks.baselines.serve_batch:build",
-        "args": {"model": asdict(work.for_rivals()), "wait_ms": wait_ms},
+        "args": {"model": asdict(work.for_rivals()), "wait_ms": wait_ms, "tuned": tuned},
     }
 
 
@@ -228,16 +238,16 @@ def _hand_written(work: Workload) -> dict[str, Any]:
     }
 
 
-def _ours(work: Workload, policy: str) -> dict[str, Any]:
+def _ours(work: Workload, name: str, settings: Mapping[str, object]) -> dict[str, Any]:
     return {
-        "name": policy,
-        "route_prefix": f"/{policy}",
+        "name": name,
+        "route_prefix": f"/{name}",
         "import_path": "ascend_serve.serving.app:build",
         "args": {
             "om": str(work.artifact.fetch()),
             "name": work.model,
             "replica_cpus": 0.1,
-            "batching": {"policy": policy},
+            **settings,
         },
     }
 

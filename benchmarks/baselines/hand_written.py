@@ -1,8 +1,9 @@
 """What a careful user would write by hand: a bare ASGI replica of Ray Serve that seals a batch when the device is free.
 
 It knows one route, one model and raw bytes: no protocol, no check, no limit, no deadline, no health. So it tells what
-Serve's data path takes by itself, and what all that costs beside it. Deployed by `serve run` from a config that
-names `build`. POST takes the raw bytes of one row and answers the raw bytes of its output.
+Serve's data path takes by itself, and what all that costs beside it. Its process is set as ours is. Deployed by
+`serve run` from a config that names `build`. POST takes the raw bytes of one row and answers the raw bytes of its
+output.
 """
 
 # No `from __future__ import annotations`: Serve reads the builder's annotations.
@@ -17,6 +18,7 @@ from ray import serve
 
 from benchmarks.baselines.device import Device
 from benchmarks.baselines.model import Model
+from benchmarks.baselines.process import set_as_ours
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -89,6 +91,7 @@ class HandWritten:
     """
 
     async def __init__(self, model: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
+        set_as_ours()
         self._door = Door(Model(**model))
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from benchmarks.baselines.device import Device
 from benchmarks.baselines.model import Model
+from benchmarks.baselines.process import set_as_ours
 
 
 @serve.deployment(
@@ -29,9 +30,12 @@ class Batched:
     Args:
         model: the fields of `Model`.
         wait_ms: how long a batch waits for more rows; None: Serve's default.
+        tuned: whether its process is set as ours is.
     """
 
-    def __init__(self, model: dict[str, Any], wait_ms: float | None) -> None:
+    def __init__(self, model: dict[str, Any], wait_ms: float | None, tuned: bool = False) -> None:
+        if tuned:
+            set_as_ours()
         self._model = Model(**model)
         self._device = Device(self._model)
         infer: Any = self.infer  # `serve.batch` gives it setters that its type does not tell

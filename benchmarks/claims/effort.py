@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from benchmarks.quiet import Kept, Reading, foreign_cores, interleave
-from benchmarks.verdicts import Verdict
+from benchmarks.verdicts import Grounds, Verdict
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -59,9 +59,9 @@ class Finding:
     told: str = ""
 
 
-def quiet_note(kept: Sequence[Kept[Any]]) -> str:
-    """What a reader must know of the rounds: how many were dropped, or that none was quiet."""
+def grounds_of(kept: Sequence[Kept[Any]]) -> Grounds:
+    """What figures rest on that are taken over all rounds: how many were dropped, or that none was quiet."""
     if not all(each.trusted for each in kept):
-        return "NOISY: no quiet round"
+        return Grounds("no quiet round", trusted=False)
     fewest, dropped = min(len(each.quiet) for each in kept), sum(each.dropped for each in kept)
-    return f"{fewest} quiet rounds" + (f", {dropped} dropped" if dropped else "")
+    return Grounds(f"{fewest} quiet rounds" + (f", {dropped} dropped" if dropped else ""))

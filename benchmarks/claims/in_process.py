@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+import uvloop
+
 from benchmarks.arrivals import bursts, poisson
-from benchmarks.claims.effort import Effort, Finding, quiet_note
+from benchmarks.claims.effort import Effort, Finding, grounds_of
 from benchmarks.engine_runs import EngineBench, Run, opened
 from benchmarks.figures import Spread, pairwise, percentile
 from benchmarks.node import Node, compile_pictures
@@ -67,7 +68,7 @@ def policy_live(node: Node, effort: Effort) -> Finding:
         due = load.due(effort.seconds, number)
         # Who runs first changes by round, so that neither has the warmer machine in all of them.
         names = ("optimal", "pad_up") if number % 2 == 0 else ("pad_up", "optimal")
-        return _Both(**{name: asyncio.run(bench.open_loop(name, due)) for name in names})
+        return _Both(**{name: uvloop.run(bench.open_loop(name, due)) for name in names})
 
     verdicts, rows = [], []
     for size, side in SIDES.items():
@@ -76,7 +77,7 @@ def policy_live(node: Node, effort: Effort) -> Finding:
             rounds = kept[load].rounds
             ratio = pairwise([one.optimal.mean_ms for one in rounds], [one.pad_up.mean_ms for one in rounds])
             claim = f"mean latency of optimal over pad_up at {load.name}, {size} a row"
-            verdicts.append(at_most(claim, ratio, load.floor, load.target, note=quiet_note([kept[load]])))
+            verdicts.append(at_most(claim, ratio, load.floor, load.target, grounds=grounds_of([kept[load]])))
 
             def told(one: _Both, load: _Load = load, size: str = size) -> list[dict[str, Any]]:
                 of = {"bursts": load.in_bursts, "row": size}
@@ -94,16 +95,16 @@ def in_process(node: Node, effort: Effort) -> Finding:
 
     def run(bench: EngineBench, policy: str, number: int) -> Run:
         del number
-        return asyncio.run(bench.closed_loop(policy, CLIENTS, effort.seconds))
+        return uvloop.run(bench.closed_loop(policy, CLIENTS, effort.seconds))
 
     kept = _in_turn(node, effort, SIDES["150 KB"], ["optimal"], run)["optimal"]
-    note = quiet_note([kept])
+    grounds = grounds_of([kept])
     share = Spread.of([one.rows_per_s / LIMIT_PER_S for one in kept.rounds])
     cpu = Spread.of([one.cpu_us for one in kept.rounds])
     return Finding(
         [
-            at_least("share of the device's limit, in process", share, 0.95, 0.98, digits=3, note=note),
-            at_most("CPU us a row of engine, lane and client", cpu, 120, 60, digits=0, note=note),
+            at_least("share of the device's limit, in process", share, 0.95, 0.98, digits=3, grounds=grounds),
+            at_most("CPU us a row of engine, lane and client", cpu, 120, 60, digits=0, grounds=grounds),
         ],
         _as_rows(kept, lambda one: [_row("optimal", 0, one)]),
     )
@@ -114,7 +115,7 @@ def _in_turn(
 ) -> dict[K, Kept[R]]:
     with opened(compile_pictures(node, side)) as (lane, report):
         bench = EngineBench(lane, report)
-        asyncio.run(bench.learn())
+        uvloop.run(bench.learn())
         return effort.alternate(names, lambda name, number: run(bench, name, number))
 
 
@@ -135,8 +136,7 @@ def _row(policy: str, rate_per_s: float, run: Run) -> dict[str, Any]:
 
 def _as_rows(kept: Kept[R], rows: Callable[[R], list[dict[str, Any]]]) -> list[Mapping[str, Any]]:
     return [
-        {**row, "counts": counts}
-        for rounds, counts in ((kept.quiet, True), (kept.noisy, not kept.trusted))
-        for one in rounds
+        {**row, "pass": number, "counts": counts}
+        for number, one, counts in kept.all_rounds
         for row in rows(one)
     ]

@@ -8,7 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from benchmarks import plots
-from benchmarks.claims.effort import Effort, Finding, quiet_note
+from benchmarks.claims.effort import Effort, Finding, grounds_of
 from benchmarks.device_runs import Driven, driven
 from benchmarks.figures import Spread, table
 from benchmarks.mirror import compile_mirror, equal_stages
@@ -48,10 +48,10 @@ def pipeline(node: Node, effort: Effort) -> Finding:
     told = table(
         ("three equal stages", "of one stage's rate"), [(ENGINE, ours.show(3)), (SERIAL, serial.show(3))]
     )
-    note = quiet_note(list(kept.values()))
+    grounds = grounds_of(list(kept.values()))
     verdicts = [
-        at_least(claim, ours, 0.90, 0.95, digits=3, note=note),
-        at_most(f"the same of {SERIAL}, a third at best", serial, None, _THIRD, note=note),
+        at_least(claim, ours, 0.90, 0.95, digits=3, grounds=grounds),
+        at_most(f"the same of {SERIAL}, a third at best", serial, None, _THIRD, grounds=grounds),
     ]
     return Finding(verdicts, _as_rows(kept), told)
 
@@ -83,7 +83,7 @@ def turnaround(node: Node, effort: Effort) -> Finding:
         None,
         100,
         digits=0,
-        note=quiet_note(list(kept.values())),
+        grounds=grounds_of(list(kept.values())),
     )
     return Finding([verdict], _as_rows(kept), f"{told}\npicture: {picture.relative_to(ROOT)}")
 
@@ -109,9 +109,9 @@ def _as_rows(kept: Mapping[str, Kept[Driven]]) -> list[Mapping[str, Any]]:
             "rows_per_s": one.rows_per_s,
             "idle_us_median": median(idle_us(one.spans)),
             "idle_us_most": max(idle_us(one.spans)),
+            "pass": number,
             "counts": counts,
         }
         for how, mine in kept.items()
-        for rounds, counts in ((mine.quiet, True), (mine.noisy, not mine.trusted))
-        for one in rounds
+        for number, one, counts in mine.all_rounds
     ]

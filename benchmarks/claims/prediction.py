@@ -8,13 +8,13 @@ before, between and after them, for what a shared machine gives changes from sec
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+import uvloop
 
 from ascend_serve.batching.policy import policy_named
 from ascend_serve.runtime.lane import Lane, LaneReport
@@ -22,7 +22,7 @@ from ascend_serve.simulating.host import Host
 from ascend_serve.simulating.simulation import Settings, simulate
 from ascend_serve.simulating.traces import Arrival
 from benchmarks.arrivals import poisson
-from benchmarks.claims.effort import Effort, Finding, quiet_note
+from benchmarks.claims.effort import Effort, Finding, grounds_of
 from benchmarks.claims.telling import host_told
 from benchmarks.engine_runs import opened
 from benchmarks.figures import Spread, percentile, table
@@ -75,16 +75,16 @@ def prediction(node: Node, effort: Effort) -> Finding:
     with opened(compile_pictures(node)) as (lane, report):
         kept = effort.alternate(
             list(CASES),
-            lambda case, number: asyncio.run(_predicted(lane, report, *case, effort.seconds, number)),
+            lambda case, number: uvloop.run(_predicted(lane, report, *case, effort.seconds, number)),
         )
     verdicts, rows, shown = [], [], []
     for (share, policy), mine in kept.items():
         off = Spread.of([abs(one.said_ms / one.live_ms - 1) for one in mine.rounds])
         claim = f"prediction off by, mean latency of {policy} at {100 * share:.0f} % of the limit"
-        verdicts.append(at_most(claim, off, _AGREES_WITHIN, None, digits=3, note=quiet_note([mine])))
+        verdicts.append(at_most(claim, off, _AGREES_WITHIN, None, digits=3, grounds=grounds_of([mine])))
         shown.append((f"{policy}, {100 * share:.0f} %", *_shown(mine.rounds)))
-        for rounds, counts in ((mine.quiet, True), (mine.noisy, not mine.trusted)):
-            rows += [{**_row(share, policy, one), "counts": counts} for one in rounds]
+        for number, one, counts in mine.all_rounds:
+            rows.append({**_row(share, policy, one), "pass": number, "counts": counts})
     head = ("stream", "mean ms", "predicted", "p99 ms", "predicted", "host ms", "a row more", "beside")
     return Finding(verdicts, rows, table(head, shown))
 

@@ -8,6 +8,7 @@ from benchmarks.claims.effort import Effort, Finding
 from benchmarks.claims.in_process import in_process, policy_live
 from benchmarks.claims.of_the_device import pipeline, turnaround
 from benchmarks.claims.over_http import http_share, open_loop
+from benchmarks.claims.planner import planner
 from benchmarks.claims.prediction import prediction
 from benchmarks.node import ROOT, Node
 from benchmarks.results import write
@@ -18,13 +19,14 @@ CLAIMS: dict[str, Callable[[Node, Effort], Finding]] = {
     "open_loop": open_loop,
     "in_process": in_process,
     "pipeline": pipeline,
+    "planner": planner,
     "prediction": prediction,
     "turnaround": turnaround,
 }
 
 
 def run(node: Node, names: Sequence[str], effort: Effort) -> bool:
-    """Measure claims, all when none is named; whether every floor holds."""
+    """Measure claims, all when none is named; whether every floor holds, as quiet rounds tell."""
     lines: list[str] = []
     holds = True
     for name in names or CLAIMS:

@@ -1,6 +1,7 @@
 """What counts as a quiet round, what a card's accounts say, and how a claim is judged."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from benchmarks.figures import Spread
 from benchmarks.quiet import Kept, Reading, foreign_cores, interleave
 from benchmarks.results import plain
 from benchmarks.timeline import COMPUTE, COPY_IN, COPY_OUT, idle_us, spans_of, window
-from benchmarks.verdicts import Verdict, at_least, at_most
+from benchmarks.verdicts import Grounds, Verdict, at_least, at_most
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +39,8 @@ def test_sides_are_measured_in_turn_until_each_has_its_quiet_rounds() -> None:
     kept = interleave(["a", "b"], measure, rounds=2, most=9)
     assert order == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert kept["a"].rounds == ["a0", "a2"]
-    assert kept["a"].noisy == ["a1"]
+    assert kept["a"].noisy == {1: "a1"}
+    assert kept["a"].all_rounds == [(0, "a0", True), (2, "a2", True), (1, "a1", False)]
     assert (kept["b"].rounds, kept["b"].dropped) == (["b1", "b2"], 1)
 
 
@@ -47,6 +49,7 @@ def test_a_machine_that_is_never_quiet_ends_and_is_not_trusted() -> None:
     assert kept.rounds == [0, 1, 2]
     assert not kept.trusted
     assert kept.dropped == 0
+    assert [counts for _, _, counts in kept.all_rounds] == [True] * 3
 
 
 def test_a_card_tells_busy_share_and_padding() -> None:
@@ -78,8 +81,20 @@ def test_a_claim_is_judged_by_its_median(verdict: Verdict, holds: bool, on_targe
 
 
 def test_a_verdict_says_floor_target_and_figure() -> None:
-    line = at_least("share", Spread(0.95, 0.94, 0.96), 0.93, 0.99, note="5 quiet rounds").line()
+    grounds = Grounds("5 quiet rounds")
+    line = at_least("share", Spread(0.95, 0.94, 0.96), 0.93, 0.99, grounds=grounds).line()
     assert line == ("PASS floor >= 0.93, MISS target >= 0.99: 0.95 (0.94-0.96)  share  [5 quiet rounds]")
+
+
+@pytest.mark.parametrize("figure", [0.5, 2.0])
+def test_what_no_quiet_round_tells_is_neither_met_nor_missed(figure: float) -> None:
+    noisy = at_most("x", Spread.of([figure]), 1.0, None, 1, Grounds("no quiet round", trusted=False))
+    assert noisy.line() == f"NOISY floor <= 1.0: {figure}  x  [no quiet round]"
+    assert not noisy.holds
+    # Without a floor there is nothing that could fail to hold.
+    unbounded = replace(noisy, floor=None)
+    assert unbounded.holds
+    assert unbounded.line() == f"NOISY, no bound: {figure}  x  [no quiet round]"
 
 
 def test_a_profile_becomes_spans_by_engine() -> None:

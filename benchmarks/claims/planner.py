@@ -1,37 +1,34 @@
-"""What the planner itself costs: CPU microseconds per ticket, from its offer to its end, with many that wait.
-
-    python -m benchmarks planner_cost
+"""The claim `planner`: CPU microseconds per ticket, from its offer to its end, with many that wait.
 
 Single rows come and go while `WAITING` others wait: the price of the decisions alone, without tensors, threads or a
-device. Each figure is the median of `REPEATS` repeats, with the least beside it: on a machine that is shared the
-least says more. The median of each mix is held against `MOST_US`.
+device. A round is the median of some repeats, which take half a second together.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import time
 from collections.abc import Sequence
 from itertools import cycle, islice
+from statistics import median
 from typing import NamedTuple
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.planner import Batch, Planner
 from ascend_serve.batching.policy import Policy, policy_named
 from ascend_serve.spec.gears import Gears
+from benchmarks.baselines.process import set_as_ours
+from benchmarks.claims.effort import Effort, Finding, grounds_of
 from benchmarks.figures import Spread
+from benchmarks.node import COSTS_MS, Node
 from benchmarks.verdicts import at_most
-
-COSTS = {1: 1.3, 4: 2.6, 8: 4.4, 16: 8.0}
-"""Device milliseconds of each gear."""
 
 MOST_US = 5.0
 """What a ticket may cost."""
 
 WAITING = 1000
 TICKETS = 8000
-REPEATS = 9
+_REPEATS = 9
 
 
 class Mix(NamedTuple):
@@ -97,29 +94,36 @@ def cost_us(mix: Mix, policy: Policy, tables: Sequence[CostTable]) -> float:
     return (time.process_time() - started) / (ended - WAITING) * 1e6
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print a table of all mixes, with PASS or MISS; the exit status is 1 after a MISS."""
-    parser = argparse.ArgumentParser(prog="benchmarks planner_cost", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="runs of each mix")
-    repeats = parser.parse_args(argv).repeats
-    print(f"CPU us per ticket, {WAITING} waiting: median (least-most) of {repeats} repeats")
-    holds = True
-    for mix in MIXES:
-        gears = Gears.of(COSTS)
+def planner(node: Node, effort: Effort) -> Finding:
+    """CPU microseconds of a ticket in the planner alone, with many that wait."""
+    del node
+    # As in a replica, whichever claims were measured before.
+    set_as_ours()
+
+    def run(mix: Mix, number: int) -> float:
+        del number
         tables = [
-            CostTable.of(gears, {gear: ms * 2**bucket for gear, ms in COSTS.items()})
+            CostTable.of(Gears.of(COSTS_MS), {gear: ms * 2**bucket for gear, ms in COSTS_MS.items()})
             for bucket in range(mix.buckets)
         ]
         policy = policy_named(mix.policy).prepared(tables)
         gc.collect()
-        verdict = at_most(
-            mix.name, Spread.of([cost_us(mix, policy, tables) for _ in range(repeats)]), MOST_US, None
+        return median(cost_us(mix, policy, tables) for _ in range(_REPEATS))
+
+    kept = effort.alternate(MIXES, run)
+    verdicts = [
+        at_most(
+            f"CPU us a ticket, {WAITING} waiting, {mix.name}",
+            Spread.of(mine.rounds),
+            MOST_US,
+            None,
+            grounds=grounds_of([mine]),
         )
-        print(verdict.line())
-        holds = holds and verdict.holds
-    if not holds:
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()
+        for mix, mine in kept.items()
+    ]
+    rows = [
+        {"mix": mix.name, "us": us, "pass": number, "counts": counts}
+        for mix, mine in kept.items()
+        for number, us, counts in mine.all_rounds
+    ]
+    return Finding(verdicts, rows)
