@@ -45,7 +45,7 @@ class Judged(Served):
         self.grpc_port = free_port()
         http = free_port()
         told["http_options"] = {"host": "127.0.0.1", "port": http}
-        told["grpc_options"]["port"] = self.grpc_port
+        told.setdefault("grpc_options", {})["port"] = self.grpc_port
         file = scratch / "judged.yaml"
         file.write_text(yaml.safe_dump(told))
         self._asked, self._headers = ready, headers

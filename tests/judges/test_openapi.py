@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.judges import environments
 from tests.judges.conftest import Judged
+from tests.serve.tools import ROOT
 
 pytestmark = pytest.mark.judge
 
@@ -19,12 +22,33 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 NOT_ASKED = "positive_data_acceptance"
 
 
+@pytest.fixture
+def classified(socket_folder: Callable[[], Path]) -> Iterator[Judged]:
+    """`deployments/resnet.yaml`, whose processor has a door of its own, served."""
+    told = yaml.safe_load((ROOT / "deployments/resnet.yaml").read_text())
+    run = Judged(told, socket_folder(), ["/v2/models/resnet/ready"])
+    run.wait_until_ready()
+    yield run
+    run.end()
+    Judged.wait_for_ends()
+
+
 def test_schemathesis_finds_nothing(simple: Judged) -> None:
+    judged(simple)
+
+
+def test_schemathesis_finds_nothing_at_a_processors_door(classified: Judged) -> None:
+    judged(classified, "--include-path-regex=/classify$")
+
+
+def judged(run: Judged, *options: str) -> None:
+    """Have schemathesis judge what a server says of itself."""
     command = [
         environments.python("schemathesis").with_name("schemathesis"),
         f"--config-file={CONFIG}",
         "run",
-        f"http://{simple.http}/v2/docs/dataplane.json",
+        f"http://{run.http}/v2/docs/dataplane.json",
+        *options,
         "--checks=all",
         f"--exclude-checks={NOT_ASKED}",
         "--phases=examples,coverage,fuzzing",
@@ -33,5 +57,5 @@ def test_schemathesis_finds_nothing(simple: Judged) -> None:
         "--suppress-health-check=too_slow",  # how fast it makes requests up is not judged
         "--no-color",
     ]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert run.returncode == 0, run.stdout.partition("= FAILURES =")[2][:4000] or run.stdout[-4000:]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert told.returncode == 0, told.stdout.partition("= FAILURES =")[2][:4000] or told.stdout[-4000:]
