@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import ceil, inf, isfinite
 
 from ascend_serve.errors import ConfigError
-from ascend_serve.scaling.demand import BIN_S, Demand
+from ascend_serve.scaling.demand import BIN_S, KEEP_S, Demand
 from ascend_serve.scaling.holding import Hold
 from ascend_serve.scaling.startups import Startups
 from ascend_serve.scaling.told import Told
@@ -83,6 +83,7 @@ class Scaler:
         self._queued = (-inf, 0.0)
         self._busy_at = -inf
         self._relief = 0
+        self._kept = 0
 
     def decide(
         self,
@@ -107,6 +108,9 @@ class Scaler:
             most: the most, for which there are NPUs.
         """
         self._startups.look(now, target, running)
+        if not self._last:
+            # What was needed before anything was told is not known: those that there were are kept for one hold.
+            self._kept = target
         self._hear(now, told)
         self._hear_queued(now, queued)
         waiting = queued + sum(report.waiting for report in self._last.values())
@@ -121,10 +125,11 @@ class Scaler:
         rate *= 1.0 + self._aims.headroom
         kept = self._hold.keep(
             now,
-            self._needed(rate),
+            max(self._needed(rate), self._kept),
             least_s=max(HOLD_STARTS * start_s, self._aims.hold_s),
             most_s=max(MOST_HOLD_STARTS * start_s, self._aims.hold_s),
         )
+        self._kept = 0
         lost, overloaded = self._lost(rate, now, waiting, queued, start_s)
         self._relief = max(self._relief, self._needed(rate * (1.0 + RELIEF))) if overloaded else 0
         return min(max(1, least, max(kept, self._relief) + lost), most)
@@ -137,12 +142,13 @@ class Scaler:
             for report in reports:
                 if before is not None and report.at <= before.at:
                     continue
-                # What came before the first report did so after the replica began, which was lately.
-                begin, rows = (
-                    (report.at - BIN_S, report.came)
-                    if before is None
-                    else (before.at, report.came - before.came)
-                )
+                if before is not None:
+                    begin, rows = before.at, report.came - before.came
+                else:
+                    self._startups.began(name, report.at - report.age_s)
+                    # Of one that is older than what is remembered, nobody here knows when its rows came.
+                    begin = report.at - max(BIN_S, report.age_s)
+                    rows = report.came if report.age_s < KEEP_S else 0.0
                 if rows > 0:
                     self._demand.came(begin, report.at, rows)
                     self._busy_at = max(self._busy_at, report.at)

@@ -9,7 +9,8 @@ CAME = "rows_came"
 WAITING = "rows_waiting"
 BEARS = "bears_rows_per_s"
 CLEARS = "clears_rows_per_s"
-_NAMES = (CAME, WAITING, BEARS, CLEARS)
+AGE = "age_s"
+_NAMES = (CAME, WAITING, BEARS, CLEARS, AGE)
 """In the order of the fields of `Told`."""
 
 
@@ -22,6 +23,7 @@ class Told(NamedTuple):
         waiting: rows that wait there.
         bears_per_s: rows a second that it answers within the SLO, above 0.
         clears_per_s: rows a second that it answers at the most.
+        age_s: seconds since it started.
     """
 
     at: float
@@ -29,6 +31,7 @@ class Told(NamedTuple):
     waiting: float
     bears_per_s: float
     clears_per_s: float
+    age_s: float = 0.0
 
     def stats(self) -> dict[str, float]:
         """It as numbers by name, without the time."""

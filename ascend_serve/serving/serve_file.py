@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from ray.serve._private.constants import DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
@@ -22,7 +23,12 @@ from ascend_serve import env
 from ascend_serve.errors import ConfigError
 from ascend_serve.serving import DEPLOYMENT
 from ascend_serve.serving.config import AppConfig, parse_app_config
-from ascend_serve.serving.fleet.scaling_settings import CAPACITY, CapacityScaling, capacity_scaling
+from ascend_serve.serving.fleet.scaling_settings import (
+    CAPACITY,
+    CapacityScaling,
+    capacity_scaling,
+    names_capacity,
+)
 from ascend_serve.serving.served_files import check_named_files, check_user_config
 from ascend_serve.serving.setting_faults import describe_faults
 from ascend_serve.serving.tls import check_tls
@@ -187,6 +193,22 @@ def _check_application(
             live = deployment.get("user_config")
             if config is not None and live is not None:
                 errors += [f"{at}.{text}" for text in check_user_config(live, config, base, working_dir)]
+    if config is not None:
+        notes += [f"{where}.args{text}" for text in _unfinished(config, deployments)]
+
+
+def _unfinished(config: AppConfig, deployments: object) -> Iterator[str]:
+    """Deadlines that reach past the time that a replica has to finish what it accepted."""
+    told = [_mapping(one) for one in deployments] if isinstance(deployments, list) else []
+    own = next((one for one in told if one.get("name") == DEPLOYMENT), {})
+    timeout_s = own.get("graceful_shutdown_timeout_s", DEFAULT_GRACEFUL_SHUTDOWN_TIMEOUT_S)
+    longest_s = max(model.batching.default_deadline_s or 0.0 for model in config.served)
+    if isinstance(timeout_s, int | float) and longest_s > timeout_s:
+        yield (
+            f": by default_deadline_ms requests may take {longest_s:g} s, and Serve kills a replica that goes after "
+            f"{timeout_s:g} s, whatever it has left: give the deployment '{DEPLOYMENT}' a graceful_shutdown_timeout_s "
+            f"above {longest_s:g}"
+        )
 
 
 def _check_deployment(
@@ -216,6 +238,11 @@ def _check_deployment(
     if scaled and scaling is not None:
         errors.append(
             f"{at}.autoscaling_config: takes the place of args.autoscaling as a whole: keep one of the two"
+        )
+    elif isinstance(scaling, dict) and names_capacity(scaling.get("policy")):
+        errors.append(
+            f"{at}.autoscaling_config.policy: replicas tell it nothing here, and it would keep as many as there are: "
+            f"write {{policy: {CAPACITY}, slo_ms: 50, max_replicas: 8}} into args.autoscaling instead"
         )
     elif isinstance(scaling, dict) and "target_ongoing_requests" not in scaling:
         default = AutoscalingConfig().target_ongoing_requests

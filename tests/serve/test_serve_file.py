@@ -27,6 +27,7 @@ def findings(change: dict[str, Any]) -> Any:
 
 APP = "applications.0"
 DEPLOYMENT = f"{APP}.deployments.0"
+CAPACITY = "ascend_serve.serving.autoscaling:capacity_policy"
 
 
 def test_the_shipped_file_is_right() -> None:
@@ -80,6 +81,16 @@ def test_the_shipped_file_is_right() -> None:
             {"policy": {"policy_function": "nowhere:policy"}},
             "args.autoscaling.policy: its function cannot be imported: No module named 'nowhere'",
         ),
+        (
+            f"{APP}.args.autoscaling",
+            {"policy": {"policy_function": CAPACITY}, "max_replicas": 3},
+            "args.autoscaling: key 'slo_ms' is missing",
+        ),
+        (
+            f"{DEPLOYMENT}.autoscaling_config",
+            {"policy": {"policy_function": CAPACITY}, "max_replicas": 3},
+            "autoscaling_config.policy: replicas tell it nothing here, and it would keep as many as there are: write",
+        ),
         (f"{APP}.args.labels", {"logits": "nowhere.txt"}, "args.labels.logits: no file "),
         (f"{APP}.import_path", "ascend_serve.serving.app:bild", "write ascend_serve.serving.app:build"),
         (
@@ -111,6 +122,36 @@ def test_autoscaling_without_a_target_is_worth_a_note(options: dict[str, Any]) -
     found = findings({f"{APP}.deployments": [scaled]})
     assert found.errors == ()
     assert "target_ongoing_requests" in found.notes[0]
+
+
+def test_the_name_of_the_policy_capacity_is_as_good_as_its_word() -> None:
+    from ascend_serve.serving.serve_file import autoscaling_config
+
+    policy = {"policy_function": CAPACITY}
+    options = {"policy": policy, "slo_ms": 50, "max_replicas": 3}
+    assert findings({f"{APP}.args.autoscaling": options}).errors == ()
+    right = autoscaling_config({**options, "policy": "capacity"}, 1, 0.5)
+    assert autoscaling_config(options, 1, 0.5) == right
+
+
+@pytest.mark.parametrize(
+    ("deadline_ms", "options", "noted"),
+    [
+        (19_000, {}, False),
+        (30_000, {}, True),
+        (30_000, {"graceful_shutdown_timeout_s": 40}, False),
+        (3_000, {"graceful_shutdown_timeout_s": 2}, True),
+    ],
+)
+def test_a_deadline_past_the_time_that_a_replica_has_to_finish_is_worth_a_note(
+    deadline_ms: float, options: dict[str, Any], noted: bool
+) -> None:
+    batching = {"default_deadline_ms": deadline_ms}
+    found = findings(
+        {f"{APP}.args.batching": batching, f"{APP}.deployments": [{"name": "AscendModel", **options}]}
+    )
+    assert found.errors == ()
+    assert any("graceful_shutdown_timeout_s" in note for note in found.notes) is noted
 
 
 def test_replicas_that_are_told_twice_are_told_of() -> None:

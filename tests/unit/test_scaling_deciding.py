@@ -28,6 +28,7 @@ class Deployment:
         self.made = 0
         self.queued = 0.0
         self._reports = {}
+        self._served_at = {}
         self._became(least)
         for _ in range(least):
             self._serve()
@@ -45,7 +46,8 @@ class Deployment:
             for name, (came, bears) in self.running.items():
                 came += rate * 0.5 / len(self.running)
                 self.running[name] = (came, bears)
-                told = Told(self.now, came, waiting / len(self.running), bears, 1.2 * bears)
+                age_s = self.now - self._served_at[name]
+                told = Told(self.now, came, waiting / len(self.running), bears, 1.2 * bears, age_s)
                 self._reports[name] = [*self._reports.get(name, [])[-3:], told]
             self._became(
                 self.scaler.decide(
@@ -60,9 +62,15 @@ class Deployment:
             )
         return self.target
 
+    def decide_anew(self):
+        """Serve makes another policy where settings change, and where its controller starts again."""
+        self.scaler = Scaler()
+        self._reports = {}
+
     def _serve(self):
         self.starting.pop(0)
         self.running[f"r{self.made}"] = (0.0, self.bears[self.made % len(self.bears)])
+        self._served_at[f"r{self.made}"] = self.now
         self.made += 1
 
     def _became(self, target):
@@ -170,6 +178,59 @@ def test_headroom_is_kept():
     assert Deployment(aims=Aims(headroom=0.5)).go(60, 350.0) == 6
 
 
+def test_who_begins_anew_counts_nothing_that_came_before():
+    deployment = Deployment(least=4, most=4)
+    deployment.go(1200, 3000.0)
+    deployment.go(60, 300.0)
+    deployment.decide_anew()
+    deployment.most = 64
+    assert {deployment.go(0.5, 300.0) for _ in range(300)} == {4}
+
+
+def test_who_begins_anew_counts_what_replicas_saw_that_are_young():
+    deployment = Deployment(least=4)
+    deployment.go(20, 600.0)
+    deployment.decide_anew()
+    assert deployment.go(2, 600.0) >= 6
+
+
+def test_who_begins_anew_keeps_those_there_are_until_it_knows_better():
+    deployment = Deployment()
+    assert deployment.go(60, 350.0) == 4
+    deployment.decide_anew()
+    assert deployment.go(HOLD_STARTS * USUAL_S - 1, 60.0) == 4
+    assert deployment.go(3, 60.0) == 1
+
+
+def test_replicas_that_serve_again_one_by_one_count_nothing_that_came_before():
+    # Serve leaves those out that take a `user_config`, or are found again by a new controller.
+    deployment = Deployment(most=64)
+    assert deployment.go(600, 300.0) == 4
+    deployment.decide_anew()
+    all_of_them, deployment.running = deployment.running, {}
+    for name, state in all_of_them.items():
+        deployment.starting = [deployment.now + 60.0] * (4 - len(deployment.running))
+        deployment.go(0.5, 300.0)
+        deployment.running[name] = state
+    deployment.starting.clear()
+    deployment.go(1, 300.0)
+    assert deployment.scaler._startups.expected_s == USUAL_S
+    assert {deployment.go(0.5, 300.0) for _ in range(300)} <= {4, 5}
+
+
+def test_a_replica_that_ran_before_it_was_asked_for_says_nothing_of_starts():
+    startups = Startups()
+    startups.look(100.0, 2, [])
+    startups.look(101.0, 2, ["old", "new"])
+    startups.began("old", 40.0)
+    startups.began("new", 100.9)
+    startups.look(102.0, 3, ["old", "new"])
+    startups.look(109.0, 3, ["old", "new", "third"])
+    assert startups.expected_s == 7.0
+    startups.began("third", 90.0)
+    assert startups.expected_s == 1.0
+
+
 @pytest.mark.parametrize("name", ["idle_s", "headroom", "hold_s", "sure"])
 @pytest.mark.parametrize("value", [-1.0, float("inf")])
 def test_aims_are_finite_and_not_negative(name, value):
@@ -221,7 +282,7 @@ def test_a_long_hold_shrinks_while_nobody_is_wanted_back():
 
 def test_reports_are_put_together_by_their_time():
     point = namedtuple("point", "timestamp value")
-    told = Told(1.0, 10.0, 2.0, 100.0, 120.0)
+    told = Told(1.0, 10.0, 2.0, 100.0, 120.0, 3.0)
     series = {name: {"a": [point(1.0, value), point(2.0, value + 1)]} for name, value in told.stats().items()}
     series["rows_waiting"]["a"].pop()
     series["running"] = {"a": [point(1.0, 5.0)], "b": [point(1.0, 5.0)]}

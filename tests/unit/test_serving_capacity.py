@@ -7,9 +7,10 @@ import pytest
 
 from ascend_serve.batching.costs import CostTable
 from ascend_serve.batching.policy import PadUp, policy_named
+from ascend_serve.errors import ConfigError
 from ascend_serve.scaling.bearing import bears_per_s
 from ascend_serve.serving.fleet.capacity import UNREACHABLE, Capacity
-from ascend_serve.serving.fleet.scaling_settings import CapacityScaling, capacity_scaling
+from ascend_serve.serving.fleet.scaling_settings import POLICY, CapacityScaling, capacity_scaling
 from ascend_serve.spec.gears import Gears
 
 pytestmark = pytest.mark.unit
@@ -49,6 +50,14 @@ async def test_it_tells_rows_that_came_and_wait_and_what_is_borne():
     assert all(
         isinstance(value, int | float) for value in stats.values()
     )  # Serve drops all for good otherwise
+
+
+async def test_it_tells_how_long_it_has_counted_rows(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("ascend_serve.serving.fleet.capacity.time.monotonic", lambda: now)
+    told = capacity(Model())
+    now = 1012.5
+    assert told.stats()["age_s"] == 12.5
 
 
 async def test_models_share_the_device():
@@ -99,6 +108,36 @@ def test_serves_own_policies_are_not_ours():
     assert capacity_scaling(None) is None
     assert capacity_scaling({"max_replicas": 3}) is None
     assert capacity_scaling({"policy": {"policy_function": "mine:policy"}, "max_replicas": 3}) is None
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "ascend_serve.serving.autoscaling:capacity_policy",
+        "ascend_serve.serving.autoscaling.capacity_policy",
+        "ascend_serve.serving.autoscaling:CapacityPolicy",
+    ],
+)
+def test_the_name_of_its_function_means_the_same_as_its_word(function):
+    right = capacity_scaling({"policy": "capacity", "slo_ms": 50, "max_replicas": 3, "headroom": 0.2})
+    named = {"policy_function": function}
+    assert capacity_scaling({"policy": named, "slo_ms": 50, "max_replicas": 3, "headroom": 0.2}) == right
+    named["policy_kwargs"] = {"headroom": 0.2, "slo_ms": 50}
+    assert capacity_scaling({"policy": named, "max_replicas": 3}) == right
+
+
+def test_what_its_function_is_given_wrongly_is_told():
+    policy = {"policy_function": POLICY}
+    with pytest.raises(ConfigError, match=r"^args\.autoscaling: key 'slo_ms' is missing$"):
+        capacity_scaling({"policy": policy, "max_replicas": 3})
+    policy["policy_kwargs"] = {"headroom": 0.2}
+    with pytest.raises(
+        ConfigError, match="headroom is given in policy_kwargs and beside policy: give it once"
+    ):
+        capacity_scaling({"policy": policy, "max_replicas": 3, "slo_ms": 50, "headroom": 0.1})
+    policy["policy_kwargs"] = {"replica_npus": 0.5}
+    with pytest.raises(ConfigError, match="unknown key 'replica_npus'"):
+        capacity_scaling({"policy": policy, "max_replicas": 3, "slo_ms": 50})
 
 
 def test_a_replica_that_is_half_an_npu_says_so():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -58,6 +59,7 @@ class Capacity:
         self._policies: list[Policy] = []
         self._bears = self._clears = 0.0
         self._again: asyncio.Task[None] | None = None
+        self._began = time.monotonic()
 
     async def reckon(self) -> None:
         """Find out what the replica bears by now; half a second of another thread's CPU at the most."""
@@ -79,6 +81,7 @@ class Capacity:
             waiting=sum(model.engine.state().queued_rows for model in self._models),
             bears_per_s=self._bears,
             clears_per_s=self._clears,
+            age_s=time.monotonic() - self._began,
         ).stats()
 
     def _reckoned(

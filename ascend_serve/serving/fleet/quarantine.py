@@ -4,8 +4,9 @@ Ray knows an NPU as a number that is free or taken, and gives the number of a de
 as any other. But a number stays taken for as long as the process that has it lives. So a replica that finds its card
 lost as it starts does not go at once:
 
-- While there is no other NPU to be had, it stays where it is, starting, for a back-off time. Serve starts no other in
-  its place, and the application serves on with the cards that are left, one fewer than it was asked for.
+- While there is no other NPU to be had, it stays where it is, starting, for a back-off time; the rest of the lost card
+  is no other one, where replicas are parts of one. Serve starts no other in its place, and the application serves on
+  with the cards that are left, one fewer than it was asked for.
 - As soon as there is another, or at the end of that time, it gives up. Serve starts another replica at once, while this
   one, stopping, still holds the dead card for a few seconds: so that one gets a healthy card, or waits for one, which
   is how the cluster's autoscaler comes to know of it. The dead card may be well again by the time it is tried next.
@@ -19,9 +20,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray.exceptions import RayError
 
 from ascend_serve.errors import AclDeviceFault, AclTaskFault, LaneStalled
@@ -32,6 +34,9 @@ LOOK_S = 1.0
 
 HOLD_S = 8.0
 """How long a replica that stops holds its card, for the next one to find another; Serve waits 20 s by default."""
+
+_ROUNDING = 1e-6
+"""Ten tenths of an NPU are one."""
 
 
 def is_of_the_card(error: BaseException) -> bool:
@@ -70,7 +75,7 @@ class Quarantine:
             logger.warning(f"whether another NPU is free is not known: {error!r}")
 
     async def _wait_for_another(self, fault: BaseException) -> None:
-        if await asyncio.to_thread(_npus, ray.cluster_resources) <= 1:
+        if (await asyncio.to_thread(ray.cluster_resources)).get("NPU", 0.0) <= 1:
             return  # with one card there is nothing to be saved
         here = ray.get_runtime_context()
         cards = ", ".join(here.get_accelerator_ids().get("NPU", []))
@@ -81,7 +86,9 @@ class Quarantine:
         )
         self._holds = True
         until = time.monotonic() + self._back_off_s
-        while await asyncio.to_thread(_npus, ray.available_resources) < self._npus:
+        while not is_another_free(
+            await asyncio.to_thread(available_resources_per_node), here.get_node_id(), self._npus
+        ):
             left_s = until - time.monotonic()
             if left_s <= 0:
                 return
@@ -93,5 +100,17 @@ class Quarantine:
             await asyncio.sleep(HOLD_S)
 
 
-def _npus(resources: Callable[[], Mapping[str, float]]) -> float:
-    return resources().get("NPU", 0.0)
+def is_another_free(free: Mapping[str, Mapping[str, float]], node: str, npus: float) -> bool:
+    """Whether a replica of so many NPUs may find room on another card than the lost one.
+
+    Ray tells what is free of a node, through an API for developers, and not of a card. Where replicas are parts of one,
+    the rest of the lost card may be among what is free of its node, so that much does not count there.
+
+    Args:
+        free: the resources that are free, by node.
+        node: of the lost card.
+        npus: how much of an NPU a replica asks for.
+    """
+    return any(
+        left.get("NPU", 0.0) + _ROUNDING >= (1.0 if name == node else npus) for name, left in free.items()
+    )

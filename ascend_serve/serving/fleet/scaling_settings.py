@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from pydantic import Field
 
+from ascend_serve.errors import ConfigError
 from ascend_serve.scaling.bearing import GOOD
 from ascend_serve.spec.closed import Closed, parse_closed
 
 CAPACITY = "capacity"
 POLICY = "ascend_serve.serving.autoscaling:capacity_policy"
+_FUNCTIONS = (
+    "ascend_serve.serving.autoscaling.capacity_policy",
+    "ascend_serve.serving.autoscaling.CapacityPolicy",
+)
 
 
 class CapacityScaling(Closed):
@@ -72,9 +77,35 @@ def capacity_scaling(
 ) -> CapacityScaling | None:
     """The settings of this policy, or None where `args.autoscaling` leaves it to Serve's own.
 
+    Serve's way to name a policy, `policy: {policy_function: module:function, policy_kwargs: {...}}`, means the same.
+
     Raises:
         ConfigError: a key or a value is wrong.
     """
-    if options is None or options.get("policy") != CAPACITY:
+    if options is None:
+        return None
+    policy = options.get("policy")
+    if names_capacity(policy):
+        options = {**options, **_arguments(policy, options, where), "policy": CAPACITY}
+    elif policy != CAPACITY:
         return None
     return parse_closed(CapacityScaling, options, where)
+
+
+def names_capacity(policy: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether what stands under `policy` calls this one by its function, as Serve's own options do."""
+    function = policy.get("policy_function") if isinstance(policy, Mapping) else None
+    return isinstance(function, str) and function.replace(":", ".") in _FUNCTIONS
+
+
+def _arguments(policy: Mapping[str, Any], options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    if unknown := [key for key in policy if key not in ("policy_function", "policy_kwargs")]:
+        raise ConfigError(
+            f"{where}.policy.{unknown[0]}: unknown key: write policy_function and policy_kwargs"
+        )
+    given = policy.get("policy_kwargs") or {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where}.policy.policy_kwargs: {given!r} is no mapping of names to values")
+    if twice := [key for key in given if key in options]:
+        raise ConfigError(f"{where}: {twice[0]} is given in policy_kwargs and beside policy: give it once")
+    return given
