@@ -193,8 +193,14 @@ HTTP_ERRORS = Metric(
     "Requests over HTTP that were answered with an error, by whatever refused them, by status.",
     ("status",),
 )
+GRPC_ERRORS = Metric(
+    "ascend_serve_grpc_errors_total",
+    Kind.COUNTER,
+    "Requests over gRPC that were answered with an error, those within streams too, by the name of its code.",
+    ("code",),
+)
 
-OF_THE_REPLICA = (DEVICE_MEMORY_USED, DEVICE_MEMORY, HTTP_ERRORS)
+OF_THE_REPLICA = (DEVICE_MEMORY_USED, DEVICE_MEMORY, HTTP_ERRORS, GRPC_ERRORS)
 """Those that tell of the replica or its device and not of a model."""
 
 CATALOGUE: tuple[Metric, ...] = (

@@ -10,6 +10,9 @@ Two models that always want the device get device time in proportion to their we
 
 A model whose turn it is starts its batch although others still run, for it knows nothing of theirs: were it to wait
 until the device is free, one that always has a full batch ready would never let it in.
+
+What each planner foretells is of its own batches too: whether a deadline can be met is asked as if the device were
+free of the others' work. What theirs make late is accepted, and expires at its deadline if it waits until then.
 """
 
 from __future__ import annotations

@@ -23,6 +23,10 @@ from ascend_serve.spec.text import nearest
 
 FIELDS = ("input", "model", "encoding_format", "dimensions", "user")
 _FORMATS = ("float", "base64")
+_FEW_VALUES = 32 * 1024
+"""Values of which a parser makes objects in a few milliseconds."""
+_FIELDS_AT_MOST = 64
+"""Strings, numbers, lists and objects that a call has besides its texts; a few more than there are fields for."""
 _LONGEST_SHOWN = 80
 """Characters of a value that a message repeats."""
 
@@ -78,6 +82,7 @@ def read_call(body: bytes, model: str, width: int, bounds: Bounds) -> Call:
         MalformedRequest: no such call, or a bound was passed.
         ModelNotFound: it is for another model.
     """
+    _check_size(body, bounds)
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -148,6 +153,27 @@ def failure(error: AscendServeError) -> dict[str, Any]:
     elif field := _FIELD.match(message):
         param = field.group()
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _check_size(body: bytes, bounds: Bounds) -> None:
+    """Check that a body has no more in it than a call may have, before a parser makes objects of it.
+
+    The parser holds the GIL until it is done, and a list of two bytes takes it as long as a text of many.
+    """
+    # A comma or what opens a list or an object stands before every value, or before its key.
+    if body.count(b"[") + body.count(b"{") + body.count(b",") <= _FEW_VALUES:
+        return
+    bare = body.replace(rb"\\", b"").replace(rb"\"", b"")  # by now every quote opens or closes a string
+    strings = bare.count(b'"') // 2
+    if strings > bounds.texts + _FIELDS_AT_MOST:
+        raise MalformedRequest(f"input: has more texts than the {bounds.texts} that one call may have")
+    outside = b"".join(bare.split(b'"')[::2])
+    if outside.count(b"[") + outside.count(b"{") > bounds.texts + _FIELDS_AT_MOST:
+        raise MalformedRequest(f"input: has more lists than the {bounds.texts} texts that one call may have")
+    if outside.count(b",") > bounds.texts * (bounds.tokens + 1) + _FIELDS_AT_MOST:
+        raise MalformedRequest(
+            f"input: has more token ids than {bounds.texts} texts of {bounds.tokens} have, which one call may have"
+        )
 
 
 def _check_model(given: object, model: str) -> None:

@@ -6,6 +6,9 @@ of requests costs one wake-up in each direction and not one for each. Encoding g
 work for it is done already.
 
 One bad body harms itself alone: when a call with several fails as a whole, each is tried by itself.
+
+Whoever waits is answered at his deadline, by a timer of the event loop and so however busy the threads are. What no
+thread has begun leaves its line then, as it does when its caller leaves; what one has begun is finished for nobody.
 """
 
 from __future__ import annotations
@@ -31,14 +34,21 @@ HOLD_S = 0.0005
 MOST_WAITING = 1024
 """Bodies that may wait to be decoded; past it they are refused."""
 
+MOST_WAITING_BYTES = 256 * 2**20
+"""Bytes that those bodies may have together: what a few of the largest have, and very many pictures."""
+
 
 class _Job:
-    __slots__ = ("deadline", "future", "subject")
+    __slots__ = ("came", "deadline", "future", "octets", "subject")
 
-    def __init__(self, subject: Any, future: asyncio.Future[Any], deadline: float | None) -> None:
+    def __init__(
+        self, subject: Any, future: asyncio.Future[Any], came: float, deadline: float | None, octets: int
+    ) -> None:
         self.subject = subject
         self.future = future
+        self.came = came
         self.deadline = deadline
+        self.octets = octets
 
 
 class Workers:
@@ -49,6 +59,7 @@ class Workers:
         threads: how many there are.
         name: of the threads.
         most_waiting: bodies that may wait to be decoded.
+        most_waiting_bytes: bytes that they may have together; one body alone may have more.
         clock: monotonic seconds; deadlines are times of this clock.
     """
 
@@ -59,14 +70,17 @@ class Workers:
         *,
         name: str = "ascend-processor",
         most_waiting: int = MOST_WAITING,
+        most_waiting_bytes: int = MOST_WAITING_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._processor = processor
         self._most_waiting = most_waiting
+        self._most_waiting_bytes = most_waiting_bytes
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._to_decode: deque[_Job] = deque()
         self._to_encode: deque[_Job] = deque()
+        self._waiting_bytes = 0
         self._wake = threading.Condition()
         self._closed = False
         self._threads = [
@@ -83,22 +97,41 @@ class Workers:
 
         Args:
             payload: the body.
-            deadline: when the answer is of no use any more, in seconds of the clock; past it nothing is decoded.
+            deadline: when the answer is of no use any more, in seconds of the clock.
 
         Raises:
-            QueueFull: too many bodies wait.
-            DeadlineExpired: the deadline passed while it waited.
+            QueueFull: too many bodies wait, or too many bytes of them.
+            DeadlineExpired: the deadline passed before it was decoded; raised at that moment.
             Draining: the workers are closed.
             AscendServeError: what the hook raises; any other exception of it comes as it is.
         """
+        octets = len(payload.body)
         if len(self._to_decode) >= self._most_waiting:
             raise QueueFull(f"{self._most_waiting} bodies wait to be decoded; that is as many as may")
-        decoded: Decoded = await self._done(self._to_decode, payload, deadline)
+        if self._waiting_bytes and self._waiting_bytes + octets > self._most_waiting_bytes:
+            raise QueueFull(
+                f"bodies of {self._waiting_bytes} bytes wait to be decoded, and this one has {octets}: "
+                f"{self._most_waiting_bytes} may"
+            )
+        decoded: Decoded = await self._done(self._to_decode, payload, deadline, octets)
         return decoded
 
-    async def encode(self, decoded: Decoded, outputs: Sequence[Tensors]) -> bytes:
-        """The JSON that the processor makes of outputs; raises what its hook raises."""
-        encoded: bytes = await self._done(self._to_encode, (decoded, outputs), None)
+    async def encode(
+        self, decoded: Decoded, outputs: Sequence[Tensors], *, deadline: float | None = None
+    ) -> bytes:
+        """The JSON that the processor makes of outputs.
+
+        Args:
+            decoded: what was asked.
+            outputs: of each of its requests.
+            deadline: as for `decode`.
+
+        Raises:
+            DeadlineExpired: the deadline passed before it was encoded; raised at that moment.
+            Draining: the workers are closed.
+            AscendServeError: what the hook raises; any other exception of it comes as it is.
+        """
+        encoded: bytes = await self._done(self._to_encode, (decoded, outputs), deadline)
         return encoded
 
     def close(self) -> None:
@@ -108,17 +141,52 @@ class Workers:
             left = [*self._to_decode, *self._to_encode]
             self._to_decode.clear()
             self._to_encode.clear()
+            self._waiting_bytes = 0
             self._wake.notify_all()
         _settle([(job, Draining("the processor is closed")) for job in left])
 
-    def _done(self, line: deque[_Job], subject: Any, deadline: float | None) -> asyncio.Future[Any]:
-        job = _Job(subject, self._loop.create_future(), deadline)
+    async def _done(self, line: deque[_Job], subject: Any, deadline: float | None, octets: int = 0) -> Any:
+        now = self._clock()
+        job = _Job(subject, self._loop.create_future(), now, deadline, octets)
+        if deadline is not None and deadline <= now:
+            raise self._expiry(line, job)
         with self._wake:
             if self._closed:
                 raise Draining("the processor is closed")
             line.append(job)
+            self._waiting_bytes += octets
             self._wake.notify()
-        return job.future
+        timer = None if deadline is None else self._loop.call_later(deadline - now, self._expire, line, job)
+        try:
+            return await job.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if job.future.cancelled():
+                self._leave(line, job)
+
+    def _expire(self, line: deque[_Job], job: _Job) -> None:
+        self._leave(line, job)
+        _settle([(job, self._expiry(line, job))])
+
+    def _leave(self, line: deque[_Job], job: _Job) -> None:
+        """Take a job out of its line, unless a thread has it."""
+        with self._wake:
+            try:
+                line.remove(job)
+            except ValueError:
+                return
+            self._waiting_bytes -= job.octets
+
+    def _expiry(self, line: deque[_Job], job: _Job) -> DeadlineExpired:
+        waited_ms = (self._clock() - job.came) * 1e3
+        if line is self._to_encode:
+            return DeadlineExpired(
+                f"the deadline passed before the answer was encoded, {waited_ms:.1f} ms after the outputs came"
+            )
+        return DeadlineExpired(
+            f"the deadline passed before the body was decoded, {waited_ms:.1f} ms after it came"
+        )
 
     # --- on the threads -------------------------------------------------------------------------
 
@@ -151,7 +219,9 @@ class Workers:
             )
             # What waits is shared out, so that no thread idles while another has many.
             share = -(-len(line) // len(self._threads))
-            return line, [line.popleft() for _ in range(min(most, share))]
+            jobs = [line.popleft() for _ in range(min(most, share))]
+            self._waiting_bytes -= sum(job.octets for job in jobs)
+            return line, jobs
 
     def _results(self, line: deque[_Job], jobs: Sequence[_Job]) -> list[Any]:
         """What each job came to: a value, or the exception that it ends with."""
@@ -160,7 +230,7 @@ class Workers:
         wanted = []
         for place, job in enumerate(jobs):
             if job.deadline is not None and now > job.deadline:
-                results[place] = DeadlineExpired("the deadline passed before the body was decoded")
+                results[place] = self._expiry(line, job)  # the event loop has not come to its timer yet
             elif not job.future.cancelled():
                 wanted.append(place)
         work = self._encoded if line is self._to_encode else self._decoded

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Container, Mapping, Sequence
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ascend_serve.errors import InvalidTensor, RequestTooLarge
-from ascend_serve.protocol.datatypes import WireType
+from ascend_serve.protocol.datatypes import Datatype, WireType
 from ascend_serve.protocol.messages import Array
 from ascend_serve.protocol.show import show
 from ascend_serve.spec.model import ModelSpec
@@ -20,6 +21,8 @@ _MOST_KNOWN = 4096
 """Shapes that are remembered as right; past it they are forgotten and checked anew."""
 _MOST_TOLD = 12
 """Sizes of an axis that a message lists."""
+_FEW_ELEMENTS = 4096
+"""Elements that are read in no time, whatever the model takes."""
 
 
 _WIRE_ONLY = {
@@ -95,9 +98,7 @@ class TensorCheck:
         known = [name for name, _ in self._dtypes]
         for name in tensors:
             if name not in known:
-                raise InvalidTensor(
-                    f"model '{self._spec.name}' has no input {show(name)}{nearest(str(name)[:100], known)}"
-                )
+                raise _unknown(self._spec.name, name, known)
         rows: int | None = None
         for tensor, row in zip(self._spec.inputs, self._rows, strict=True):
             if tensor.name not in tensors:
@@ -123,6 +124,52 @@ class TensorCheck:
         return rows
 
 
+class DeclaredCheck:
+    """Checks what requests say of their inputs, so that nothing is read that the model does not take.
+
+    It refuses names, datatypes and sizes; a `TensorCheck` has the last word on what it lets pass.
+
+    Args:
+        spec: the model's signature.
+        max_rows: tells how many rows one request may have.
+    """
+
+    def __init__(self, spec: ModelSpec, max_rows: Callable[[], int]) -> None:
+        self._name = spec.name
+        self._max_rows = max_rows
+        self._inputs = {
+            tensor.name: (tensor, max(prod(bucket.shapes[tensor.name]) for bucket in spec.buckets))
+            for tensor in spec.inputs
+        }
+
+    def __call__(self, name: str, dtype: Datatype, shape: tuple[int, ...]) -> None:
+        """Check an input that a request declares.
+
+        Raises:
+            InvalidTensor: the model has no such input, or takes another datatype.
+            RequestTooLarge: more elements than in `max_rows` of the model's largest rows.
+        """
+        known = self._inputs.get(name)
+        if known is None:
+            raise _unknown(self._name, name, list(self._inputs))
+        tensor, row_elements = known
+        if dtype is not tensor.dtype:
+            _check_dtype(tensor, dtype.numpy)
+        elements = prod(shape)
+        if elements <= _FEW_ELEMENTS:
+            return
+        rows = self._max_rows() if tensor.batched else 1
+        if elements > rows * row_elements:
+            raise RequestTooLarge(
+                f"input '{name}' has shape {list(shape)}, which is {elements} elements; at most {rows} rows of "
+                f"{row_elements} are taken: split the request"
+            )
+
+
+def _unknown(model: str, name: object, known: Sequence[str]) -> InvalidTensor:
+    return InvalidTensor(f"model '{model}' has no input {show(name)}{nearest(str(name)[:100], known)}")
+
+
 def _row(spec: ModelSpec, tensor: TensorSpec, padded: Sequence[int]) -> tuple[_Axis, ...]:
     axes = []
     for axis, size in enumerate(tensor.row_shape):
@@ -140,15 +187,7 @@ def _row(spec: ModelSpec, tensor: TensorSpec, padded: Sequence[int]) -> tuple[_A
 def _check_array(tensor: TensorSpec, row: Sequence[_Axis], array: Array) -> None:
     if not isinstance(array, np.ndarray):
         raise InvalidTensor(f"input '{tensor.name}' is a {type(array).__name__}, but must be a numpy array")
-    if array.dtype != tensor.dtype.numpy:
-        if (words := _WIRE_ONLY.get(array.dtype.str[1:])) is not None:
-            raise InvalidTensor(
-                f"input '{tensor.name}' has dtype {array.dtype}, which is {words}; the model takes {tensor.dtype.name}"
-            )
-        rule = f"the model takes {tensor.dtype.name} ({tensor.dtype.numpy}); nothing is converted in silence"
-        if array.dtype == tensor.dtype.numpy.newbyteorder():
-            rule = f"in this byte order it is not taken: convert it with .astype('{tensor.dtype.numpy}')"
-        raise InvalidTensor(f"input '{tensor.name}' has dtype {array.dtype}: {rule}")
+    _check_dtype(tensor, array.dtype)
     shape = array.shape
     fits = len(shape) == len(tensor.shape) and _is_row(row, shape[tensor.batched :])
     if fits and (not tensor.batched or shape[0] >= 1):
@@ -163,6 +202,19 @@ def _check_array(tensor: TensorSpec, row: Sequence[_Axis], array: Array) -> None
         f"input '{tensor.name}' has shape {list(shape)}, but the model takes [{expected}]"
         f"{' (-1 is the number of rows)' if tensor.batched else ''}{hint}"
     )
+
+
+def _check_dtype(tensor: TensorSpec, dtype: np.dtype[Any]) -> None:
+    if dtype == tensor.dtype.numpy:
+        return
+    if (words := _WIRE_ONLY.get(dtype.str[1:])) is not None:
+        raise InvalidTensor(
+            f"input '{tensor.name}' has dtype {dtype}, which is {words}; the model takes {tensor.dtype.name}"
+        )
+    rule = f"the model takes {tensor.dtype.name} ({tensor.dtype.numpy}); nothing is converted in silence"
+    if dtype == tensor.dtype.numpy.newbyteorder():
+        rule = f"in this byte order it is not taken: convert it with .astype('{tensor.dtype.numpy}')"
+    raise InvalidTensor(f"input '{tensor.name}' has dtype {dtype}: {rule}")
 
 
 def _is_row(row: Sequence[_Axis], shape: Sequence[int]) -> bool:

@@ -229,6 +229,11 @@ def _objects(elements: list[bytes], shape: tuple[int, ...]) -> Array:
 
 def _elements(raw: memoryview, count: int, tensor: str) -> list[bytes]:
     """The elements of BYTES in their binary form."""
+    if len(raw) < count * _LENGTH_BYTES:
+        raise InvalidTensor(
+            f"input '{tensor}': {len(raw)} bytes of binary data are too few for {count} elements; an element of BYTES "
+            "is its length in 4 bytes, little-endian, and then its octets"
+        )
     elements: list[bytes] = []
     position = 0
     for index in range(count):

@@ -20,12 +20,15 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from ascend_serve.errors import InvalidTensor, MalformedRequest, RequestTooLarge
 from ascend_serve.protocol._pb.messages import ONEOF, message_class
 from ascend_serve.protocol._pb.wire import (
+    CONTENTS,
+    INPUTS,
     RAW_INPUT_CONTENTS,
     RAW_OUTPUT_CONTENTS,
     STREAMED_RESPONSE,
     with_field,
     without_field,
 )
+from ascend_serve.protocol.checking import DeclaredCheck
 from ascend_serve.protocol.classification import PARAMETER, classes_of
 from ascend_serve.protocol.datatypes import (
     Datatype,
@@ -49,6 +52,7 @@ from ascend_serve.spec.tensors import DataType
 _InferRequest = message_class("ModelInferRequest")
 _InferResponse = message_class("ModelInferResponse")
 _StreamResponse = message_class("ModelStreamInferResponse")
+_Contents = message_class("InferTensorContents")
 
 _OTHER_FIELDS = 256
 """Fields that a request may have besides its tensors: names, id and parameters."""
@@ -71,6 +75,12 @@ _CARRIER = {"int_contents": np.dtype(np.int32), "uint_contents": np.dtype(np.uin
 """What protobuf itself holds those contents in, which may be wider than the tensor's own type."""
 
 
+_MOST_BESIDE_BYTES = 256 * 1024
+"""What a request may have besides its tensors' elements: protobuf holds the GIL while it reads it."""
+_MOST_BYTES_EACH = 16
+"""What typed contents may take for each element; protobuf writes no number in more than 11."""
+_PIECE = 8192
+"""Elements of typed contents that are read at once; between two pieces other threads get their turn."""
 _KNOWN_BYTES = 4096
 """Requests that differ in their tensors' bytes alone are the rule; what else they say, up to so long, is read once."""
 
@@ -90,10 +100,37 @@ class _Head(NamedTuple):
     tensors: tuple[_Declared, ...]
     outputs: tuple[RequestedOutput, ...]
     parameters: Mapping[str, bool | int | float | str]
+    has_octets: bool
 
 
-def decode_infer(message: bytes, limits: Limits) -> InferRequest:
-    """Read a `ModelInferRequest`.
+class Opened(NamedTuple):
+    """A request whose tensors' elements are not read yet.
+
+    Attributes:
+        head: all the rest of it.
+        raw: of each input its bytes; empty where they are typed.
+        typed: of each input its contents, serialised, in pieces.
+        typed_bytes: of all contents.
+    """
+
+    head: _Head
+    raw: Sequence[memoryview]
+    typed: Sequence[Sequence[memoryview]]
+    typed_bytes: int
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether there are elements to be read, which takes a check; raw numbers are not read at all."""
+        return self.head.has_octets or not self.raw
+
+
+def decode_infer(message: bytes, limits: Limits, check: DeclaredCheck | None = None) -> InferRequest:
+    """Read a `ModelInferRequest`: `opened`, then `read`."""
+    return read(opened(message, limits), check)
+
+
+def opened(message: bytes, limits: Limits) -> Opened:
+    """Read a `ModelInferRequest` but for its tensors' elements; this takes no time.
 
     Args:
         message: the serialised message. Raw inputs become read-only views on it.
@@ -102,23 +139,55 @@ def decode_infer(message: bytes, limits: Limits) -> InferRequest:
     Raises:
         MalformedRequest: no such message, a name that is empty, too long or used twice, no inputs, raw contents for
             some inputs only.
-        InvalidTensor: an input's datatype, shape or data breaks the protocol's rules.
+        InvalidTensor: an input's datatype or shape breaks the protocol's rules.
         RequestTooLarge: more bytes, or more elements in a tensor, than the limits allow.
     """
     if len(message) > limits.max_body_bytes:
         raise RequestTooLarge(
             f"the request has {len(message)} bytes; at most {limits.max_body_bytes} are taken"
         )
-    rest, raw = without_field(message, RAW_INPUT_CONTENTS, max_fields(limits))
-    if raw:
-        head = (_known_head if len(rest) <= _KNOWN_BYTES else _raw_head)(rest, limits)
-        inputs = _raw_inputs(head.tensors, raw)
+    most_fields = max_fields(limits)
+    rest, raw = without_field(message, RAW_INPUT_CONTENTS, most_fields)
+    typed: list[list[memoryview]] = []
+    if not raw:
+        lean, entries = without_field(rest, INPUTS, most_fields)
+        _check_count(entries, "inputs", limits)
+        heads = []
+        for entry in entries:
+            own, contents = without_field(entry, CONTENTS, most_fields)
+            heads.append(memoryview(own))
+            typed.append(contents)
+        rest = with_field(lean, INPUTS, heads)
+    if len(rest) > _MOST_BESIDE_BYTES:
+        raise RequestTooLarge(
+            f"the request has {len(rest)} bytes besides its tensors' elements; at most {_MOST_BESIDE_BYTES} are taken"
+        )
+    head = (_known_head if len(rest) <= _KNOWN_BYTES else _raw_head)(rest, limits)
+    return Opened(head, raw, typed, sum(len(piece) for pieces in typed for piece in pieces) if typed else 0)
+
+
+def read(request: Opened, check: DeclaredCheck | None = None) -> InferRequest:
+    """Read the elements of a request's tensors; large typed contents take time, and give others theirs.
+
+    Args:
+        request: as `opened` gave it.
+        check: of the model: what it refuses is not read.
+
+    Raises:
+        MalformedRequest: raw contents for some inputs only, or contents that are none.
+        InvalidTensor: an input's data breaks the protocol's rules, or what `check` raises.
+        RequestTooLarge: what `check` raises.
+    """
+    head = request.head
+    if check is not None and request.unchecked:
+        for declared in head.tensors:
+            check(*declared)
+    if request.raw:
+        inputs = _raw_inputs(head.tensors, request.raw)
     else:
-        request = parsed(_InferRequest, rest)
-        head = _head(request, limits)
         inputs = {
-            declared.name: _typed(entry.contents, declared)
-            for declared, entry in zip(head.tensors, request.inputs, strict=True)
+            declared.name: _typed(contents, declared)
+            for declared, contents in zip(head.tensors, request.typed, strict=True)
         }
     return InferRequest(
         model_name=head.model_name,
@@ -171,7 +240,8 @@ def request_id(message: bytes, limits: Limits) -> str | None:
     """The `id` of a `ModelInferRequest`, even if the rest of it is wrong; None if there is none to be read."""
     try:
         rest, _ = without_field(message, RAW_INPUT_CONTENTS, max_fields(limits))
-        own = parsed(_InferRequest, rest).id
+        lean, _ = without_field(rest, INPUTS, max_fields(limits))
+        own = parsed(_InferRequest, lean).id if len(lean) <= _MOST_BESIDE_BYTES else ""
     except MalformedRequest:
         return None
     return own or None
@@ -206,13 +276,15 @@ _known_head = lru_cache(maxsize=256)(_raw_head)
 
 
 def _head(request: Any, limits: Limits) -> _Head:
+    tensors = _declared(request.inputs, limits)
     return _Head(
         model_name=request.model_name,
         model_version=request.model_version or None,
         id=request.id or None,
-        tensors=_declared(request.inputs, limits),
+        tensors=tensors,
         outputs=_requested(request.outputs, limits),
         parameters=_parameters(request.parameters),
+        has_octets=any(tensor.dtype is WireType.BYTES for tensor in tensors),
     )
 
 
@@ -243,10 +315,11 @@ def _raw_inputs(tensors: Sequence[_Declared], raw: Sequence[memoryview]) -> dict
     }
 
 
-def _typed(contents: Any, declared: _Declared) -> Array:
-    """The input's array from its `contents`.
+def _typed(pieces: Sequence[memoryview], declared: _Declared) -> Array:
+    """The input's array from its `contents`, serialised; protobuf has several as one after another.
 
     Raises:
+        MalformedRequest: they are none.
         InvalidTensor: FP16 or BF16; contents of another type, or of several; too few or too many elements; one that is
             not in the datatype's range.
     """
@@ -255,18 +328,27 @@ def _typed(contents: Any, declared: _Declared) -> Array:
         raise InvalidTensor(
             f"input '{tensor}': {dtype.name} has no typed contents; send it as raw_input_contents"
         )
-    right = _TYPED[dtype]
+    right, count = _TYPED[dtype], prod(shape)
+    size = sum(len(piece) for piece in pieces)
+    # Before they are parsed, since protobuf holds the GIL until it has read them all.
+    if dtype is not WireType.BYTES and size > _MOST_BYTES_EACH * (count + 1):
+        raise InvalidTensor(
+            f"input '{tensor}': its contents have {size} bytes, too many for shape {list(shape)} of {count} elements"
+        )
+    contents = parsed(_Contents, b"".join(pieces))
     for field, _ in contents.ListFields():
         if field.name != right:
             raise InvalidTensor(f"input '{tensor}': {dtype.name} goes in {right}, but {field.name} is filled")
     values = getattr(contents, right)
-    if len(values) != prod(shape):
+    if len(values) != count:
         raise InvalidTensor(
-            f"input '{tensor}': {right} holds {len(values)} elements, but shape {list(shape)} takes {prod(shape)}"
+            f"input '{tensor}': {right} holds {len(values)} elements, but shape {list(shape)} takes {count}"
         )
     if dtype is WireType.BYTES:
         return array_from_octets(values, shape)
-    carried: Array = np.fromiter(values, _CARRIER.get(right, dtype.numpy), len(values))
+    carried: Array = np.empty(count, _CARRIER.get(right, dtype.numpy))
+    for start in range(0, count, _PIECE):
+        carried[start : start + _PIECE] = values[start : start + _PIECE]
     if carried.dtype != dtype.numpy:
         bounds = np.iinfo(dtype.numpy)
         outside = (carried < bounds.min) | (carried > bounds.max)

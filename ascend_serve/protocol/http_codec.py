@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from ascend_serve.errors import InvalidTensor, MalformedRequest, RequestError, RequestTooLarge
+from ascend_serve.protocol.checking import DeclaredCheck
 from ascend_serve.protocol.classification import PARAMETER, classes_of
 from ascend_serve.protocol.datatypes import (
     AS_BYTES,
@@ -72,6 +73,7 @@ def decode_infer(
     *,
     model_name: str,
     model_version: str | None = None,
+    check: DeclaredCheck | None = None,
 ) -> InferRequest:
     """Read an inference request.
 
@@ -81,6 +83,7 @@ def decode_infer(
         limits: bounds on what the request may hold.
         model_name: the model in the URL.
         model_version: the version in the URL, if any.
+        check: of the model: what it refuses is not read.
 
     Raises:
         MalformedRequest: the body is not such a request: bad JSON, a field of the wrong type, a header length
@@ -103,10 +106,10 @@ def decode_infer(
     lean, lists = lifted(text) if len(text) > _CHUNKED_FROM_BYTES else (text, [])
     if lists:
         try:
-            return _read(lean, lists, binary, limits, model_name, model_version)
+            return _read(lean, lists, binary, limits, model_name, model_version, check)
         except (Irregular, RequestError):
             pass  # reading the whole says what is wrong, in its own words
-    return _read(text, [], binary, limits, model_name, model_version)
+    return _read(text, [], binary, limits, model_name, model_version, check)
 
 
 def _read(
@@ -116,6 +119,7 @@ def _read(
     limits: Limits,
     model_name: str,
     model_version: str | None,
+    check: DeclaredCheck | None,
 ) -> InferRequest:
     document = _parse(text)
     request_id = document.get("id")
@@ -126,7 +130,7 @@ def _read(
         model_name=model_name,
         model_version=model_version,
         id=request_id,
-        inputs=_inputs(document, lists, binary, limits),
+        inputs=_inputs(document, lists, binary, limits, check),
         outputs=_requested(document, limits),
         parameters=parameters,
         binary_output_default=_flag(parameters, "binary_data_output", "the request") or False,
@@ -223,7 +227,11 @@ def _parse(text: bytes) -> dict[str, Any]:
 
 
 def _inputs(
-    document: dict[str, Any], lists: list[NumberList], binary: memoryview | None, limits: Limits
+    document: dict[str, Any],
+    lists: list[NumberList],
+    binary: memoryview | None,
+    limits: Limits,
+    check: DeclaredCheck | None,
 ) -> dict[str, Array]:
     entries = _entries(document, "inputs", limits)
     if not entries:
@@ -236,6 +244,8 @@ def _inputs(
             raise MalformedRequest(f"input '{name}' is given twice")
         dtype = datatype_named(entry.get("datatype"), name)
         shape = _shape(entry.get("shape"), name, limits)
+        if check is not None:
+            check(name, dtype, shape)
         size = _binary_size(entry, name, binary is not None)
         data = list_at(entry.get("data"), lists)
         if (size is None) == (data is None):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ascend_serve.protocol.checking import DeclaredCheck
 from ascend_serve.protocol.http_codec import Headers, decode_infer, encode_infer
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import Array, InferRequest, InferResponse, RequestedOutput
@@ -57,7 +58,13 @@ class RequestReader:
         self._heads: dict[bytes, _Head] = {}
 
     def read(
-        self, body: bytes, header_length: int | None, *, model_name: str, model_version: str | None = None
+        self,
+        body: bytes,
+        header_length: int | None,
+        *,
+        model_name: str,
+        model_version: str | None = None,
+        check: DeclaredCheck | None = None,
     ) -> InferRequest:
         """What `http_codec.decode_infer` reads, with its errors.
 
@@ -66,9 +73,17 @@ class RequestReader:
             header_length: bytes of the JSON part; None when the whole body is JSON.
             model_name: the model in the URL.
             model_version: the version in the URL, if any.
+            check: of the model, for what is read anew.
         """
         if header_length is None:
-            return decode_infer(body, None, self._limits, model_name=model_name, model_version=model_version)
+            return decode_infer(
+                body,
+                None,
+                self._limits,
+                model_name=model_name,
+                model_version=model_version,
+                check=check,
+            )
         text = body[:header_length]
         head = self._heads.get(text)
         if head is not None and len(body) == header_length + head.binary_bytes:
@@ -85,7 +100,12 @@ class RequestReader:
                 head.binary_output_default,
             )
         request = decode_infer(
-            body, header_length, self._limits, model_name=model_name, model_version=model_version
+            body,
+            header_length,
+            self._limits,
+            model_name=model_name,
+            model_version=model_version,
+            check=check,
         )
         self._remember(text, request, len(body) - header_length)
         return request

@@ -39,6 +39,11 @@ class Limits:
     max_name_chars: int = 512
     max_elements: int = 2**28
 
+    @property
+    def max_held_bytes(self) -> int:
+        """Bytes of the bodies that may be held at a time over HTTP: those that come, that wait and that run."""
+        return 8 * self.max_body_bytes
+
     def __post_init__(self) -> None:
         for field in fields(self):
             bound = getattr(self, field.name)

@@ -240,13 +240,14 @@ def _responses(verb: Verb, path: str) -> dict[str, Any]:
     if verb.name in _WITH_BODY:
         failures |= {
             "400": "The request is wrong.",
+            "408": "The body did not come in time.",
             "413": "The request is too large.",
             "415": "The body's coding is not taken.",
+            "429": "The queue is full, or as many bodies are held as may be.",
         }
     if verb.name == "infer":
         failures |= {
             "422": "The device fails whenever it computes this request.",
-            "429": "The queue is full.",
             "500": "The device failed.",
             "503": "Not now.",
             "504": "The deadline passed, or cannot be met.",

@@ -107,11 +107,11 @@ class AscendModel(GrpcDoors):
         self._repository = Repository([model.plane for model in self._models])
         self._limits = Limits(max_body_bytes=config.limits.max_body_bytes)
         hooked = HookedDoors([model.processing for model in self._models if model.processing is not None])
-        self._gate = Gate()
+        self._gate = Gate({model.plane: model.patience for model in self._models})
         self._gate.let(self._ahead())
-        self._http = HttpApp(
-            self._repository, self._limits, hooked, self._tokens, self._gate, DoorRecorder().failed
-        )
+        doors = DoorRecorder()
+        self._count_failed = doors.grpc_failed
+        self._http = HttpApp(self._repository, self._limits, hooked, self._tokens, self._gate, doors.failed)
         names = [told.name for told in served]
         self._reconfiguring = Reconfiguring(config, names, self._models, self._limit)
         replica = serve.get_replica_context().replica_id.unique_id

@@ -21,6 +21,7 @@ from ascend_serve.metrics import Recorder
 from ascend_serve.processing.loading import make_processor
 from ascend_serve.runtime.lane import Lane, LaneReport
 from ascend_serve.serving.config import ModelConfig
+from ascend_serve.serving.doors.ahead import Patience
 from ascend_serve.serving.doors.labels import read_labels
 from ascend_serve.serving.doors.processing import Processing
 from ascend_serve.serving.opening import Opening
@@ -133,7 +134,13 @@ class ServedModel:
         self.processing = None
         if config.processor is not None:
             processor = make_processor(config.processor, config.processor_args, spec)
-            self.processing = Processing(processor, self.plane, config.processor_threads)
+            self.processing = Processing(
+                processor,
+                self.plane,
+                config.processor_threads,
+                default_deadline_s=batching.default_deadline_s,
+            )
+        self._patience = Patience(queue_of(config, max_rows), batching.default_deadline_s)
         self._policy_name = batching.policy
         self._batched = spec.batched
         self._came = [0, 0]  # requests, and their rows
@@ -167,7 +174,14 @@ class ServedModel:
             default_deadline_s=batching.default_deadline_s,
         )
         self.plane.take_at_most(max_rows)
+        self._patience = Patience(queue_of(config, max_rows), batching.default_deadline_s)
+        if self.processing is not None:
+            self.processing.default_deadline_s = batching.default_deadline_s
         self.policy, self._policy_name = policy, batching.policy
+
+    def patience(self) -> Patience:
+        """How long its requests may wait at a door: no more than its queue has rows, and to their deadlines."""
+        return self._patience
 
     def told(self) -> str:
         """What it runs on, for the log."""

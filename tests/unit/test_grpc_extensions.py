@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 
 from ascend_serve.dataplane import DataPlane
 from ascend_serve.errors import QueueFull, Unauthenticated
+from ascend_serve.protocol import grpc_codec
 from ascend_serve.protocol._pb.messages import message_class
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import Array, ModelStatistics
 from ascend_serve.repository import Repository
+from ascend_serve.serving.doors import grpc as grpc_doors
 from ascend_serve.serving.doors.grpc import OPEN_RPCS, RPCS, GrpcDoors
 from ascend_serve.serving.doors.tokens import Tokens
 from ascend_serve.spec.gears import Gears
@@ -240,3 +243,47 @@ async def test_a_stream_needs_a_token_as_well() -> None:
     assert context.code is grpc.StatusCode.UNAUTHENTICATED
     (told,) = await stream(replica, infer_request(), context=Context(f"Bearer {TOKEN}"))
     assert not told.error_message
+
+
+# --- failures and large contents ------------------------------------------------------------------------
+
+
+async def test_failures_are_counted_by_code_those_in_streams_too() -> None:
+    replica = Replica(Tokens([TOKEN]))
+    failed: list[str] = []
+    replica._count_failed = failed.append
+    context = Context(authorization=f"Bearer {TOKEN}")
+    for sent in (infer_request(-1.0), infer_request(model="other"), infer_request(), b"junk"):
+        await replica.ModelInfer(sent, grpc_context=context)
+    assert failed == ["RESOURCE_EXHAUSTED", "NOT_FOUND", "INVALID_ARGUMENT"]
+    await replica.ModelInfer(infer_request(), grpc_context=Context())
+    assert failed.pop() == "UNAUTHENTICATED"
+    failed.clear()
+    answers = await stream(replica, infer_request(-1.0), infer_request(), context=context)
+    assert sorted(bool(answer.error_message) for answer in answers) == [False, True]
+    assert failed == ["RESOURCE_EXHAUSTED"]
+    with pytest.raises(Unauthenticated):
+        await stream(replica, infer_request())
+    assert failed[1:] == ["UNAUTHENTICATED"]
+
+
+@pytest.mark.parametrize("most", [0, 1 << 16])
+async def test_typed_contents_are_read_on_another_thread_where_they_are_large(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(grpc_doors, "_QUICKLY_READ_BYTES", most)
+    threads: list[bool] = []
+    read = grpc_codec.read
+
+    def seen(*args: Any) -> Any:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return read(*args)
+
+    monkeypatch.setattr(grpc_codec, "read", seen)
+    message = message_class("ModelInferRequest")(model_name="double")
+    tensor = message.inputs.add(name="x", datatype="FP32", shape=(2, 3))
+    tensor.contents.fp32_contents.extend([1, 2, 3, 4, 5, 6])
+    reply = await Replica().ModelInfer(message.SerializeToString(), grpc_context=Context())
+    answer = message_class("ModelInferResponse").FromString(reply.SerializeToString())
+    assert np.frombuffer(answer.raw_output_contents[0], "<f4").tolist() == [2, 4, 6, 8, 10, 12]
+    assert threads == [most == 0]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import inspect
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,6 +23,7 @@ from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import Array
 from ascend_serve.repository import EXTENSIONS, Repository
 from ascend_serve.serving.doors.asgi import Message
+from ascend_serve.serving.doors.deadlines import DEADLINE_NAME
 from ascend_serve.serving.doors.http import HttpApp
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.model import ModelSpec
@@ -567,3 +570,120 @@ async def test_the_limit_on_bodies_may_change_while_it_serves(house: House) -> N
     )
     house.app.limit(Limits(max_body_bytes=LIMIT))
     assert (await house.ask("POST", INFER, content=body)).status_code == 200
+
+
+# --- what bodies may take ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("declared", "status", "words"),
+    [
+        ({"datatype": "BYTES", "shape": [1000, 3]}, 400, "which is BYTES"),
+        ({"datatype": "INT8", "shape": [1000, 3]}, 400, "the model takes FP32"),
+        ({"name": "z", "datatype": "BYTES", "shape": [3000]}, 400, "has no input 'z'"),
+        ({"datatype": "FP32", "shape": [1 << 20, 3]}, 413, "at most 4 rows of 3 are taken"),
+        ({"datatype": "FP32", "shape": [1 << 20]}, 413, "at most 4 rows of 3 are taken"),
+    ],
+)
+async def test_no_element_is_read_of_what_the_model_does_not_take(
+    house: House, declared: dict[str, Any], status: int, words: str
+) -> None:
+    # None of these would fit the bytes that follow, which nobody looks at.
+    house.app.limit(Limits())
+    tensor = {"name": "x", "parameters": {"binary_data_size": 8}, **declared}
+    text = orjson.dumps({"inputs": [tensor], "padding": "-" * 4096})
+    response = await house.ask(
+        "POST", INFER, content=text + bytes(8), headers={"Inference-Header-Content-Length": str(len(text))}
+    )
+    assert (response.status_code, words in response.json()["error"]) == (status, True), response.text
+    tensor = {"name": "x", "data": [None], **declared}
+    response = await house.ask(
+        "POST", INFER, content=orjson.dumps({"inputs": [tensor], "padding": "-" * 4096})
+    )
+    assert (response.status_code, words in response.json()["error"]) == (status, True), response.text
+    assert house.engine.calls == 0
+
+
+class SlowWire(Wire):
+    """A client that sends some pieces of its body, and then nothing more."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__(pieces, leaves=True)
+
+    async def receive(self) -> Message:
+        if self.taken == len(self._pieces):
+            await asyncio.Event().wait()
+        return await super().receive()
+
+
+@pytest.mark.parametrize("pieces", [[], [BODY[:5]], [BODY[:5], BODY[5:9]]])
+async def test_a_body_that_does_not_come_in_time_is_408(pieces: list[bytes]) -> None:
+    plane = DataPlane(SPEC, Engine(), ready=lambda: True, max_rows=4)
+    failed: list[int] = []
+    limits = Limits(max_body_bytes=LIMIT)
+    app = HttpApp(Repository([plane]), limits, failed=failed.append, body_s=0.01)
+    wire = SlowWire(pieces)
+    await asyncio.wait_for(app(wire.scope, wire.receive, wire.send), 10)
+    assert (wire.status, wire.headers[b"connection"]) == (408, b"close")
+    assert "the body did not come within 0.01 s" in wire.json["error"]
+    assert failed == [408]
+
+
+async def test_who_is_cancelled_while_a_body_comes_is_not_told_that_it_was_slow(house: House) -> None:
+    wire = SlowWire([BODY[:5]])
+    asked = asyncio.ensure_future(house.app(wire.scope, wire.receive, wire.send))
+    while wire.taken == 0:
+        await asyncio.sleep(0)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+
+
+async def test_bodies_are_held_up_to_a_bound_and_those_past_it_are_read_and_refused() -> None:
+    house = House()
+    house.app.limit(Limits(max_body_bytes=len(BODY)))
+    house.engine.hold = asyncio.Event()
+    wires = [Wire([BODY[:40], BODY[40:]]) for _ in range(9)]
+    running = [asyncio.ensure_future(house.app(wire.scope, wire.receive, wire.send)) for wire in wires[:8]]
+    while house.engine.calls < 8:
+        await asyncio.sleep(0)
+    last = wires[8]
+    await house.app(last.scope, last.receive, last.send)
+    assert (last.status, last.taken, last.headers[b"retry-after"]) == (429, 2, b"1")
+    assert "bytes are held; at most" in last.json["error"]
+    house.engine.hold.set()
+    await asyncio.gather(*running)
+    assert [wire.status for wire in wires[:8]] == [200] * 8
+    again = Wire([BODY[:40], BODY[40:]])
+    await house.app(again.scope, again.receive, again.send)
+    assert again.status == 200
+
+
+@pytest.mark.parametrize("ending", ["left", "too large", "refused", "wrong"])
+async def test_whatever_ends_a_request_its_body_is_held_no_longer(ending: str) -> None:
+    house = House()
+    house.app.limit(Limits(max_body_bytes=2 * len(BODY)))
+    if ending == "refused":
+        house.engine.error = QueueFull("full")
+    pieces = {"left": [BODY], "too large": [BODY] * 3, "wrong": [BODY, b"}"]}.get(
+        ending, [BODY[:9], BODY[9:]]
+    )
+    for _ in range(20):
+        wire = Wire(pieces, leaves=ending == "left")
+        await house.app(wire.scope, wire.receive, wire.send)
+    assert house.app._held.take(0) == 0
+    assert house.app._held._bytes == 0
+
+
+async def test_what_decoding_takes_is_taken_from_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    clock = iter([100.0, 100.75, 200.0, 201.5])
+    for module in ("http", "deadlines"):
+        told = SimpleNamespace(monotonic=lambda: next(clock))
+        monkeypatch.setattr(f"ascend_serve.serving.doors.{module}.time", told)
+    body = gzip.compress(BODY)
+    headers = {"content-encoding": "gzip", DEADLINE_NAME: "1000"}
+    assert (await house.ask("POST", INFER, content=body, headers=headers)).status_code == 200
+    assert house.engine.deadline_s == pytest.approx(0.25)
+    assert (await house.ask("POST", INFER, content=body, headers=headers)).status_code == 504
+    assert house.engine.calls == 1

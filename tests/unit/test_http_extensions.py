@@ -14,12 +14,21 @@ import orjson
 import pytest
 
 from ascend_serve.dataplane import DataPlane
+from ascend_serve.errors import (
+    AscendServeError,
+    DeadlineExpired,
+    MalformedRequest,
+    QueueFull,
+    UnsupportedMedia,
+)
+from ascend_serve.processing.processor import Payload
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import Array, ModelStatistics, ServerMetadata
 from ascend_serve.protocol.openapi import describe
 from ascend_serve.protocol.paths import VERBS, asked_by
 from ascend_serve.repository import Repository
 from ascend_serve.serving.doors.http import HttpApp
+from ascend_serve.serving.doors.processing import HookedDoors
 from ascend_serve.serving.doors.tokens import Tokens
 from ascend_serve.spec.gears import Gears
 from ascend_serve.spec.model import ModelSpec
@@ -291,3 +300,50 @@ async def test_depth_and_long_numbers_are_refused(house: House, data: str) -> No
     answer = await house.ask("POST", INFER, content=content)
     assert answer.status_code == 400
     assert len(answer.text) < 400
+
+
+# --- errors are counted ------------------------------------------------------------------------------------
+
+
+class Refusing(HookedDoors):
+    """One door, whose processor refuses all that is sent there, in words of its own."""
+
+    def __init__(self, error: AscendServeError) -> None:
+        super().__init__()
+        self.error = error
+        self.methods = ("POST",)
+
+    def at_path(self, path: str) -> Any:
+        return self if path == "/v1/refused" else None
+
+    speaking_at = at_path
+
+    async def answer(self, payload: Payload, *, deadline_s: float | None = None) -> bytes:
+        raise self.error
+
+    def failure(self, error: AscendServeError) -> bytes:
+        return orjson.dumps({"refused": str(error)})
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MalformedRequest("no"), 400),
+        (UnsupportedMedia("no"), 415),
+        (QueueFull("no", 2.5), 429),
+        (DeadlineExpired("no"), 504),
+    ],
+)
+async def test_errors_at_a_processors_door_are_counted_and_told_in_its_words(
+    error: AscendServeError, status: int
+) -> None:
+    failed: list[int] = []
+    repository = Repository([DataPlane(SPEC, House()._double, ready=lambda: True, max_rows=4)])
+    app = HttpApp(repository, Limits(), Refusing(error), failed=failed.append)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        response = await client.post("/v1/refused", content=b"x")
+        assert (response.status_code, response.json()) == (status, {"refused": "no"})
+        assert response.headers.get("retry-after") == ("3" if status == 429 else None)
+        response = await client.post("/v1/refused", headers={"x-envoy-expected-rq-timeout-ms": "soon"})
+        assert (response.status_code, list(response.json())) == (400, ["refused"])
+    assert failed == [status, 400]

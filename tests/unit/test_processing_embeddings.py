@@ -391,3 +391,32 @@ def test_a_verb_lists_nothing() -> None:
 def test_a_list_of_models_has_a_form_of_its_own_unless_the_processor_has_one() -> None:
     assert Processor.listing(("a", "b")) == {"models": [{"name": "a"}, {"name": "b"}]}
     assert TextEmbedder.listing(("a",))["data"] == [TextEmbedder.listed("a")]
+
+
+# --- before a parser makes objects of it ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"input": [' + b"[]," * 40_000 + b"[]]}", "more lists than the 3 texts"),
+        (b'{"input": ' + b"[" * 70_000 + b"]" * 70_000 + b"}", "more lists than the 3 texts"),
+        (b'{"input": [' + b'"a",' * 40_000 + b'"a"]}', "more texts than the 3"),
+        (b'{"input": [' + b"1," * 40_000 + b"1]}", "more token ids than 3 texts of 16"),
+    ],
+)
+def test_a_large_body_is_counted_before_it_is_parsed(
+    monkeypatch: pytest.MonkeyPatch, body: bytes, words: str
+) -> None:
+    monkeypatch.setattr("ascend_serve.processing.embedding_calls.orjson", None)
+    with pytest.raises(MalformedRequest, match=f"^input: has {words}"):
+        read_call(body, "minilm", WIDTH, Bounds(texts=3, characters=100, tokens=16, vocabulary=18))
+
+
+@pytest.mark.parametrize(
+    "text", ["[{,]}" * 30_000, '"' * 70_000, "\\" * 70_000, '\\"[,' * 40_000, "\u005c[" * 30_000]
+)
+def test_what_stands_within_a_text_is_not_counted(text: str) -> None:
+    bounds = Bounds(texts=3, characters=1 << 20, tokens=16, vocabulary=18)
+    for body in (payload([text, "a", text]).body, json.dumps({"input": text}, ensure_ascii=False).encode()):
+        assert text in read_call(body, "minilm", WIDTH, bounds).texts

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -179,21 +179,100 @@ async def test_more_than_the_bound_are_refused(make: Make) -> None:
     await asyncio.gather(first, *waiting)
 
 
+async def test_more_bytes_than_the_bound_are_refused(make: Make) -> None:
+    processor, workers = make(let=False, most_waiting_bytes=10)
+    first = asyncio.ensure_future(workers.decode(Payload(b"a" * 9)))
+    await entered(processor)
+    whole = asyncio.ensure_future(workers.decode(Payload(b"b" * 20)))
+    await asyncio.sleep(0)
+    assert not whole.done(), "what is larger than the bound may wait alone, or it never could"
+    with pytest.raises(QueueFull, match="bodies of 20 bytes wait to be decoded, and this one has 1: 10 may"):
+        await workers.decode(Payload(b"c"))
+    whole.cancel()
+    await asyncio.sleep(0)
+    waiting = [asyncio.ensure_future(workers.decode(Payload(b"d" * 5))) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull, match="bodies of 10 bytes wait"):
+        await workers.decode(Payload(b"e"))
+    processor.gate.set()
+    await asyncio.gather(first, *waiting)
+    assert (await workers.decode(Payload(b"f" * 10))).context == b"f" * 10
+
+
 async def test_what_expired_or_has_nobody_left_is_not_decoded(make: Make) -> None:
     now = [100.0]
     processor, workers = make(let=False, clock=lambda: now[0])
-    first = asyncio.ensure_future(workers.decode(Payload(b"a"), deadline=100.5))
+    first = asyncio.ensure_future(workers.decode(Payload(b"a")))
     await entered(processor)
-    late = asyncio.ensure_future(workers.decode(Payload(b"late"), deadline=100.5))
+    late = asyncio.ensure_future(workers.decode(Payload(b"late"), deadline=1000.0))
     left = asyncio.ensure_future(workers.decode(Payload(b"left")))
     await asyncio.sleep(0)
     left.cancel()
-    now[0] = 101.0
+    now[0] = 2000.0
+    with pytest.raises(DeadlineExpired, match="before the body was decoded"):
+        await workers.decode(Payload(b"too late"), deadline=1000.0)
     processor.gate.set()
     assert (await first).context == b"a"
-    with pytest.raises(DeadlineExpired):
+    with pytest.raises(DeadlineExpired, match=r"before the body was decoded, 1900000\.0 ms after it came"):
         await late
     assert processor.calls == [("decode", 1)]
+
+
+Ask = Callable[[Workers, float | None], Coroutine[Any, Any, Any]]
+
+either_line = pytest.mark.parametrize(
+    "ask",
+    [
+        lambda workers, deadline: workers.decode(Payload(b"late"), deadline=deadline),
+        lambda workers, deadline: workers.encode(Decoded((), b"unsaid"), (), deadline=deadline),
+    ],
+    ids=["decode", "encode"],
+)
+
+
+@either_line
+async def test_what_waits_ends_at_its_deadline_however_busy_the_threads_are(make: Make, ask: Ask) -> None:
+    processor, workers = make(let=False, most_waiting=1)
+    first = asyncio.ensure_future(workers.decode(Payload(b"a")))
+    await entered(processor)
+    for _ in range(3):  # each leaves the line, so that the next one may wait
+        with pytest.raises(DeadlineExpired):
+            await asyncio.wait_for(ask(workers, time.monotonic() + 0.001), LIMIT_S)
+    assert not first.done()
+    processor.gate.set()
+    await first
+    await ask(workers, time.monotonic() + LIMIT_S)
+    assert len(processor.calls) == 2, "what expired was never begun"
+
+
+@either_line
+async def test_what_was_begun_ends_at_its_deadline_too(make: Make, ask: Ask) -> None:
+    processor, workers = make(let=False)
+    for patience_s in (0.05, 0.5, 5.0, 30.0):  # a thread of a busy machine may be late to begin it
+        with pytest.raises(DeadlineExpired):
+            await asyncio.wait_for(ask(workers, time.monotonic() + patience_s), LIMIT_S)
+        if begun := processor.entered.acquire(blocking=False):
+            break
+    assert begun
+    assert processor.calls == []
+    processor.gate.set()
+    assert (await workers.decode(Payload(b"next"))).context == b"next"
+
+
+@either_line
+async def test_what_its_caller_left_waits_no_more(make: Make, ask: Ask) -> None:
+    processor, workers = make(let=False, most_waiting=1)
+    first = asyncio.ensure_future(workers.decode(Payload(b"a")))
+    await entered(processor)
+    for _ in range(3):
+        left = asyncio.ensure_future(ask(workers, None))
+        await asyncio.sleep(0)
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+    processor.gate.set()
+    await first
+    assert len(processor.calls) == 1
 
 
 async def test_closing_refuses_what_waits_and_what_comes(make: Make) -> None:

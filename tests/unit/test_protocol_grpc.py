@@ -20,6 +20,7 @@ from ascend_serve.protocol import grpc_codec, grpc_told
 from ascend_serve.protocol._pb import messages
 from ascend_serve.protocol._pb.messages import DATA_TYPES, SCHEMA, message_class
 from ascend_serve.protocol._pb.wire import with_field, without_field
+from ascend_serve.protocol.checking import DeclaredCheck
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import (
     Array,
@@ -31,7 +32,9 @@ from ascend_serve.protocol.messages import (
     TensorMetadata,
 )
 from ascend_serve.serving.doors.grpc import RPCS, STREAMED_RPC
-from ascend_serve.spec.tensors import DataType
+from ascend_serve.spec.gears import Gears
+from ascend_serve.spec.model import ModelSpec
+from ascend_serve.spec.tensors import DataType, TensorSpec
 
 pytestmark = pytest.mark.unit
 
@@ -418,3 +421,74 @@ def test_other_clients_messages_of_the_same_names_can_be_loaded_beside_ours() ->
     pool = descriptor_pool.Default()
     with pytest.raises(KeyError):
         pool.FindMessageTypeByName("inference.ModelInferRequest")
+
+
+# --- what is read before the model is known to take it ------------------------------------------------
+
+
+ROWS = ModelSpec(
+    "m",
+    (TensorSpec("x", DataType.INT32, (-1, 2)),),
+    (TensorSpec("y", DataType.INT32, (-1, 2)),),
+    Gears((1, 4)),
+)
+WHOLE = ModelSpec(
+    "m",
+    (TensorSpec("x", DataType.INT32, (3,)),),
+    (TensorSpec("y", DataType.INT32, (3,)),),
+    Gears((1,)),
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "words"),
+    [
+        (request(b"junk", datatype="BYTES"), InvalidTensor, "which is BYTES"),
+        (request(datatype="BYTES", bytes_contents=[b"a"]), InvalidTensor, "which is BYTES"),
+        (request(datatype="INT64", int64_contents=[1]), InvalidTensor, "the model takes INT32"),
+        (request(name="z", int_contents=[1]), InvalidTensor, "has no input 'z'"),
+        (request(shape=(9000,), int_contents=[1]), RequestTooLarge, "at most 4096 rows of 2 are taken"),
+    ],
+)
+def test_no_element_is_read_of_what_the_model_does_not_take(
+    sent: Any, error: type[Exception], words: str
+) -> None:
+    limits = Limits(max_name_chars=20)
+    with pytest.raises(error, match=words):
+        grpc_codec.decode_infer(sent.SerializeToString(), limits, DeclaredCheck(ROWS, lambda: 4096))
+
+
+def test_a_model_without_rows_takes_one() -> None:
+    check = DeclaredCheck(WHOLE, lambda: 0)
+    sent = request(shape=(3,), int_contents=[1, 2, 3]).SerializeToString()
+    assert grpc_codec.decode_infer(sent, Limits(), check).inputs["x"].tolist() == [1, 2, 3]
+    with pytest.raises(RequestTooLarge, match="at most 1 rows of 3 are taken"):
+        check("x", DataType.INT32, (5000,))
+
+
+def test_contents_that_take_more_bytes_than_their_elements_are_not_parsed() -> None:
+    with pytest.raises(InvalidTensor, match="its contents have 104 bytes, too many for shape"):
+        decode(request(shape=(2,), int_contents=[1] * 102))
+
+
+def test_what_a_request_has_besides_elements_is_bounded() -> None:
+    sent = request(b"\0" * 8)
+    sent.outputs.add(name="y").parameters["long"].string_param = "x" * (1 << 18)
+    with pytest.raises(RequestTooLarge, match="besides its tensors' elements; at most 262144 are taken"):
+        decode(sent, Limits())
+    assert grpc_codec.request_id(sent.SerializeToString(), Limits()) is None
+
+
+def test_typed_contents_are_read_wherever_they_stand_and_in_any_number_of_pieces() -> None:
+    values = [*range(-10_000, 10_000)]
+    whole = request(shape=(20_000,), int_contents=values)
+    limits = Limits()
+    np.testing.assert_array_equal(decode(whole, limits).inputs["x"], values)
+    head, first, second = request(shape=(4,)), request(int_contents=[1, 2]), request(int_contents=[3, 4])
+    contents = [each.inputs[0].contents.SerializeToString() for each in (first, second)]
+    own = head.inputs[0].SerializeToString()
+    entry = b"\x2a" + bytes([len(contents[0])]) + contents[0] + own
+    entry += b"\x2a" + bytes([len(contents[1])]) + contents[1]
+    message = b"\x2a" + bytes([len(entry)]) + entry + b"\x0a\x01m"
+    found = grpc_codec.decode_infer(message, LIMITS)
+    assert (found.model_name, found.inputs["x"].tolist()) == ("m", [1, 2, 3, 4])

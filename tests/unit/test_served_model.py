@@ -18,6 +18,7 @@ from ascend_serve.metrics import NullRecorder
 from ascend_serve.protocol.messages import InferRequest
 from ascend_serve.runtime.lane import Heartbeat, LaneReport
 from ascend_serve.serving.config import ModelConfig
+from ascend_serve.serving.doors.ahead import Patience
 from ascend_serve.serving.served_model import ServedModel, Submit
 from ascend_serve.spec.toolchain import Toolchain
 from tests.unit.engine_bench import SPEC, TIMES, tensors
@@ -140,3 +141,15 @@ async def test_a_front_stands_before_the_engine(lane: Lane) -> None:
 
     await ask(served(lane, front), 1)
     assert largest == [8]
+
+
+async def test_its_requests_wait_at_a_door_as_its_queue_and_its_deadlines_let_them(lane: Lane) -> None:
+    model = served(lane, batching={"max_queued_rows": 40})
+    assert model.patience() == Patience(40, None)
+    changed = {
+        "recipe": "r",
+        "batching": {"max_queued_rows": 9, "default_deadline_ms": 250},
+        "limits": {"max_rows": 8},
+    }
+    await model.take(ModelConfig.model_validate(changed))
+    assert model.patience() == Patience(9, 0.25)

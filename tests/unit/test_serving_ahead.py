@@ -13,7 +13,7 @@ from ascend_serve.dataplane import DataPlane
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.protocol.messages import Array
 from ascend_serve.repository import Repository
-from ascend_serve.serving.doors.ahead import Ahead, Gate
+from ascend_serve.serving.doors.ahead import Ahead, Gate, Patience, Permits
 from ascend_serve.serving.doors.asgi import ASGIApp, Message, Receive, Scope, Send
 from ascend_serve.serving.doors.http import HttpApp
 from ascend_serve.spec.gears import Gears
@@ -41,11 +41,13 @@ class Engine:
         self.may = asyncio.Event()
         self.may.set()
         self.running = self.most = 0
+        self.deadlines: list[Any] = []
 
     async def __call__(
         self, tensors: Mapping[str, Array], *, deadline_s: float | None = None, priority: int | None = None
     ) -> Mapping[str, Array]:
         self.running += 1
+        self.deadlines.append(deadline_s)
         self.most = max(self.most, self.running)
         await self.may.wait()
         self.running -= 1
@@ -72,10 +74,11 @@ class Serve:
 class Replica:
     def __init__(self, *, ahead: int | None = 8, time_limit: bool = False) -> None:
         self.engine = Engine()
-        self.gate = Gate()
+        self.patience = Patience()
+        plane = DataPlane(SPEC, self.engine, ready=lambda: True, max_rows=4, priority_levels=1)
+        self.gate = Gate({plane: lambda: self.patience})
         self.gate.let(ahead)
         self.failed: list[int] = []
-        plane = DataPlane(SPEC, self.engine, ready=lambda: True, max_rows=4, priority_levels=1)
         limits = Limits(max_body_bytes=1 << 10)
         http = HttpApp(Repository([plane]), limits, gate=self.gate, failed=self.failed.append)
         self.serve = Serve(http, time_limit=time_limit)
@@ -87,6 +90,7 @@ class Replica:
         method: str = "POST",
         headers: Mapping[bytes, bytes] | None = None,
         body_comes: asyncio.Event | None = None,
+        body: bytes = BODY,
     ) -> tuple[int, Mapping[bytes, bytes], Any]:
         """Status, header and JSON of an answer."""
         sent: list[Message] = []
@@ -99,7 +103,7 @@ class Replica:
             ended = True
             if body_comes is not None:
                 await body_comes.wait()
-            return {"type": "http.request", "body": BODY if method == "POST" else b""}
+            return {"type": "http.request", "body": body if method == "POST" else b""}
 
         async def send(message: Message) -> None:
             sent.append(message)
@@ -107,8 +111,8 @@ class Replica:
         fields = list((headers or {}).items())
         scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": fields}
         await self.server(scope, receive, send)
-        start, body = sent
-        return start["status"], dict(start["headers"]), json.loads(body["body"] or b"null")
+        start, answer = sent
+        return start["status"], dict(start["headers"]), json.loads(answer["body"] or b"null")
 
 
 async def test_serve_finds_the_way_once() -> None:
@@ -222,3 +226,101 @@ async def test_what_is_wrong_is_told_as_ever() -> None:
     assert "error" in told
     assert replica.failed == [405]
     assert replica.serve.paths == [INFER]
+
+
+# --- the line for permits -------------------------------------------------------------------------
+
+
+async def full(replica: Replica, asked: int) -> list[asyncio.Task[Any]]:
+    """So many requests, of which as many run as may."""
+    await replica.ask()
+    replica.engine.may.clear()
+    tasks = [asyncio.ensure_future(replica.ask()) for _ in range(asked)]
+    await settle()
+    return tasks
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("said_by", ["header", "parameter", "default"])
+async def test_a_deadline_holds_while_a_request_waits_for_a_permit(said_by: str) -> None:
+    replica = Replica(ahead=1)
+    first = await full(replica, 1)
+    headers, body = {}, BODY
+    if said_by == "header":
+        headers = {b"x-envoy-expected-rq-timeout-ms": b"20"}
+    elif said_by == "parameter":
+        body = json.dumps({**json.loads(BODY), "parameters": {"timeout": 20_000}}).encode()
+    else:
+        replica.patience = Patience(8, 0.02)
+    status, _, told = await asyncio.wait_for(replica.ask(headers=headers, body=body), 10)
+    assert (status, told) == (
+        504,
+        {"error": "the deadline passed while the request waited for others to end"},
+    )
+    assert replica.failed == [504]
+    replica.patience = Patience()
+    replica.engine.may.set()
+    assert (await first[0])[0] == 200
+    assert (await replica.ask())[0] == 200
+    assert replica.engine.most == 1
+
+
+async def test_what_it_waited_is_taken_from_its_deadline() -> None:
+    replica = Replica(ahead=1)
+    first = await full(replica, 1)
+    waiter = asyncio.ensure_future(replica.ask(headers={b"x-envoy-expected-rq-timeout-ms": b"60000"}))
+    await settle()
+    replica.engine.may.set()
+    assert [(await each)[0] for each in (*first, waiter)] == [200, 200]
+    assert 0 < replica.engine.deadlines[-1] < 60
+
+
+async def test_no_more_wait_than_the_models_queue_has_rows() -> None:
+    replica = Replica(ahead=1)
+    replica.patience = Patience(2)
+    tasks = await full(replica, 3)
+    status, fields, told = await replica.ask()
+    assert (status, fields[b"retry-after"]) == (429, b"1")
+    assert "2 requests wait" in told["error"]
+    replica.engine.may.set()
+    assert [(await each)[0] for each in tasks] == [200] * 3
+    assert (await replica.ask())[0] == 200
+
+
+async def test_bodies_that_wait_are_bounded_by_their_bytes() -> None:
+    replica = Replica(ahead=1)
+    tasks = await full(replica, 1 + 8 * (1 << 10) // len(BODY))
+    status, _, told = await replica.ask()
+    assert status == 429
+    assert "bytes are held" in told["error"]
+    replica.engine.may.set()
+    assert {(await each)[0] for each in tasks} == {200}
+
+
+async def test_those_that_wait_have_their_turn_in_the_order_in_which_they_came() -> None:
+    permits = Permits(1)
+    permits.free = 0
+    plane = DataPlane(SPEC, Engine(), ready=lambda: True, max_rows=4)
+    turns: list[int] = []
+
+    async def wait(number: int) -> None:
+        await permits.taken(plane, 9, None)
+        turns.append(number)
+
+    tasks = [asyncio.ensure_future(wait(number)) for number in range(4)]
+    await settle()
+    permits.give_back()
+    tasks[0].cancel()  # its turn has come, and it never takes it
+    tasks[2].cancel()
+    await settle()
+    assert turns == [1]
+    permits.give_back()
+    await settle()
+    assert turns == [1, 3]
+    permits.give_back()
+    assert permits.free == 1
+    assert not permits._line

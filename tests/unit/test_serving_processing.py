@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -34,6 +35,7 @@ from ascend_serve.processing.processor import (
     ProcessorSettings,
     Tensors,
 )
+from ascend_serve.processing.workers import Workers
 from ascend_serve.protocol.limits import Limits
 from ascend_serve.repository import Repository
 from ascend_serve.serving.config import AppConfig, parse_app_config
@@ -135,6 +137,7 @@ class House:
         times: float = 1.0,
         limits: Limits = Limits(max_body_bytes=1 << 10),  # noqa: B008 - it is frozen
         tokens: Tokens | None = None,
+        default_deadline_s: float | None = None,
     ) -> None:
         self.engine = Engine()
         planes = [
@@ -142,7 +145,10 @@ class House:
             for name, version in models
         ]
         self.processings = [
-            Processing(Sums(SumsSettings(times=times), plane.spec), plane, 1) for plane in planes
+            Processing(
+                Sums(SumsSettings(times=times), plane.spec), plane, 1, default_deadline_s=default_deadline_s
+            )
+            for plane in planes
         ]
         plain = DataPlane(replace(SPEC, name="plain"), self.engine, ready=lambda: True, max_rows=4)
         repository = Repository([*planes, plain])
@@ -316,6 +322,84 @@ async def test_the_deadline_counts_from_the_bodys_arrival(build: Build) -> None:
     with pytest.raises(DeadlineExpired):
         await house.processings[0].answer(Payload(b"1"), deadline_s=-1.0)
     assert house.engine.started == 1
+
+
+async def test_a_model_has_a_default_deadline_from_the_bodys_arrival_on(build: Build) -> None:
+    house = build(default_deadline_s=500.0)
+    (processing,) = house.processings
+    await processing.answer(Payload(b"1"))
+    await processing.answer(Payload(b"1"), deadline_s=5000.0)
+    processing.default_deadline_s = None
+    await processing.answer(Payload(b"1"))
+    default, named, none = house.engine.deadlines
+    assert default is not None
+    assert 0 < default < 500.0, "decoding is part of it"
+    assert named is not None
+    assert named > 500.0
+    assert none is None
+
+
+@pytest.mark.parametrize("hook", ["decode", "encode"])
+async def test_what_waits_for_a_hook_ends_at_the_default_deadline(
+    build: Build, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    house = build()
+    (processing,) = house.processings
+    gate, entered = threading.Event(), threading.Event()
+    as_it_was = getattr(processing.processor, hook)
+
+    def held(*given: Any) -> Any:
+        entered.set()
+        assert gate.wait(LIMIT_S)
+        return as_it_was(*given)
+
+    monkeypatch.setattr(processing.processor, hook, held)
+    if hook == "encode":
+        house.engine.hold.clear()  # until both are decoded, or the one thread would not come to the second
+    first = asyncio.ensure_future(processing.answer(Payload(b"1")))
+    if hook == "decode":
+        assert await asyncio.to_thread(entered.wait, LIMIT_S)
+    while hook == "encode" and house.engine.started < 1:
+        await asyncio.sleep(0)
+    processing.default_deadline_s = 0.2
+    second = asyncio.ensure_future(house.ask("PUT", "/v2/models/a/sum", content=b"2"))
+    while hook == "encode" and house.engine.started < 2 and not second.done():
+        await asyncio.sleep(0)
+    house.engine.hold.set()
+    try:
+        status, told = await asyncio.wait_for(second, LIMIT_S)
+        assert (status, told["error"]["type"]) == (504, "DeadlineExpired")
+        assert not first.done(), "the thread is still at it"
+        assert await asyncio.to_thread(entered.wait, LIMIT_S)
+    finally:
+        gate.set()
+    assert json.loads(await first)["sum"] == 2.0
+
+
+async def test_the_time_that_finding_the_model_takes_counts_too(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[float] = []
+    deadlines: list[float | None] = []
+    decode = Workers.decode
+
+    def model_of(payload: Payload) -> str | None:
+        named.append(time.monotonic())
+        return "b"
+
+    async def noting(self: Workers, payload: Payload, *, deadline: float | None = None) -> Decoded:
+        deadlines.append(deadline)
+        return await decode(self, payload, deadline=deadline)
+
+    monkeypatch.setattr(Sums, "model_of", model_of)
+    monkeypatch.setattr(Workers, "decode", noting)
+    house = build(("a", "1"), ("b", "1"), default_deadline_s=7.0)
+    header = {"x-envoy-expected-rq-timeout-ms": "5000"}
+    for headers, deadline_s in ((header, 5.0), ({}, 7.0)):
+        assert (await house.ask("POST", "/v1/sums", content=b"b:1", headers=headers))[0] == 200
+        moment = deadlines[-1]
+        assert moment is not None
+        assert moment < named[-1] + deadline_s
 
 
 async def test_when_one_request_of_a_body_fails_the_others_are_cancelled(build: Build) -> None:

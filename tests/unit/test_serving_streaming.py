@@ -92,3 +92,19 @@ async def test_a_stream_that_breaks_ends_with_its_error() -> None:
         [answer async for answer in answers_of(broken(), stream.answer)]
     await settle()
     assert stream.cancelled == [b"a"]
+
+
+async def test_no_more_bytes_are_taken_than_may_run() -> None:
+    stream = Stream([bytes([number]) * 100 for number in range(9)])
+    answers = answers_of(stream.requests(), stream.answer, bytes_at_once=150)
+    first = asyncio.ensure_future(anext(answers))
+    await settle()
+    assert len(stream.taken) == 2  # one that is below the bound, and one more
+    stream.may_end[stream.taken[0]].set()
+    await first
+    second = asyncio.ensure_future(anext(answers))
+    await settle()
+    assert len(stream.taken) == 3
+    stream.may_end[stream.taken[1]].set()
+    await second
+    await answers.aclose()

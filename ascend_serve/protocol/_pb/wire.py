@@ -17,6 +17,12 @@ from ascend_serve.errors import MalformedRequest
 RAW_INPUT_CONTENTS = 7
 """Field of `ModelInferRequest`."""
 
+INPUTS = 5
+"""Field of `ModelInferRequest`."""
+
+CONTENTS = 5
+"""Field of `ModelInferRequest.InferInputTensor`."""
+
 RAW_OUTPUT_CONTENTS = 6
 """Field of `ModelInferResponse`."""
 
@@ -28,8 +34,10 @@ _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _LONGEST_VARINT = 10
 
 
-def without_field(message: bytes, number: int, max_fields: int) -> tuple[bytes, list[memoryview]]:
-    """Take a repeated `bytes` field out of a message.
+def without_field(
+    message: bytes | memoryview, number: int, max_fields: int
+) -> tuple[bytes, list[memoryview]]:
+    """Take a field of bytes or messages, repeated or not, out of a message.
 
     Args:
         message: a serialised message.
@@ -78,7 +86,7 @@ def without_field(message: bytes, number: int, max_fields: int) -> tuple[bytes, 
             kept_from = end
         position = end
     if not values:
-        return message, values
+        return bytes(message), values
     kept.append(view[kept_from:])
     return b"".join(kept), values
 
@@ -92,7 +100,7 @@ def with_field(message: bytes, number: int, values: Iterable[memoryview]) -> byt
     return b"".join(parts)
 
 
-def _varint(message: bytes, position: int) -> tuple[int, int]:
+def _varint(message: bytes | memoryview, position: int) -> tuple[int, int]:
     """The number at `position`, and where it ends."""
     if position < len(message) and (value := message[position]) < 0x80:
         return value, position + 1  # nearly all are so short

@@ -30,7 +30,7 @@ when they are inflated; Serve sets no bound on messages below 2 GB, so those pas
 
 *Failures* are answered with the code that the exception names and its words as details. They are returned and not
 raised, because Serve logs a traceback for every exception, and overload refuses thousands. So they are in our metrics,
-and not in Serve's count of failed gRPC requests.
+by code, those within streams too, and not in Serve's count of failed gRPC requests.
 """
 
 # The methods below bear the names of the RPCs, by which Ray Serve finds them, and not those of our style.
@@ -38,9 +38,11 @@ and not in Serve's count of failed gRPC requests.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import math
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from operator import methodcaller
@@ -50,9 +52,11 @@ import grpc  # type: ignore[import-untyped]  # ships no types
 
 from ascend_serve.errors import AscendServeError, NotOffered, Refusal, Unauthenticated
 from ascend_serve.protocol import grpc_codec, grpc_told
+from ascend_serve.protocol.checking import DeclaredCheck
 from ascend_serve.protocol.limits import Limits
+from ascend_serve.protocol.messages import InferResponse
 from ascend_serve.repository import Repository
-from ascend_serve.serving.doors.deadlines import DEADLINE_NAME, deadline_s
+from ascend_serve.serving.doors.deadlines import DEADLINE_NAME, deadline_s, left_s, nearest_s
 from ascend_serve.serving.doors.streaming import answers_of
 from ascend_serve.serving.doors.tokens import WANTED, Tokens
 
@@ -82,6 +86,10 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 _MAX_DETAILS_BYTES = 2048
 """Details travel in the trailers, which stock clients take up to 8 KB of; percent-encoding triples what is no ASCII."""
 
+_QUICKLY_READ_BYTES = 64 * 1024
+"""Typed contents that are read on the loop, in a few milliseconds; larger ones are read on another thread."""
+
+_INTERNAL: int = grpc.StatusCode.INTERNAL.value[0]
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -140,11 +148,12 @@ def _door(answer: Callable[[Doors, bytes, GrpcContext], Awaitable[bytes]]) -> Do
             if isinstance(error, Refusal):
                 wait_ms = max(0, math.ceil(error.retry_after_s * 1e3))
                 grpc_context.set_trailing_metadata([(PUSHBACK_KEY, str(wait_ms))])
+            self._failed(error.grpc_status)
             return _failure(grpc_context, error.grpc_status, str(error))
         except Exception as error:
             logger.exception("%s failed", answer.__name__)
-            internal = f"internal error: {type(error).__name__}: {error}"
-            return _failure(grpc_context, grpc.StatusCode.INTERNAL.value[0], internal)
+            self._failed(_INTERNAL)
+            return _failure(grpc_context, _INTERNAL, f"internal error: {type(error).__name__}: {error}")
 
     return door
 
@@ -159,6 +168,8 @@ class GrpcDoors:
     _repository: Repository
     _limits: Limits
     _tokens: Tokens | None = None
+    _count_failed: Callable[[str], None] | None = None
+    """Told of the code's name of each answer that is an error; a deployment sets it."""
 
     @_door
     async def ServerLive(self, request: bytes, grpc_context: GrpcContext) -> bytes:
@@ -190,10 +201,26 @@ class GrpcDoors:
     @_door
     async def ModelInfer(self, request: bytes, grpc_context: GrpcContext) -> bytes:
         """Inference."""
+        return grpc_codec.encode_infer(await self._inferred(request, grpc_context))
+
+    async def _inferred(self, message: bytes, grpc_context: GrpcContext) -> InferResponse:
+        """The answer to a serialised `ModelInferRequest`."""
         deadline = _deadline_s(grpc_context)
-        inference = grpc_codec.decode_infer(request, self._limits)
-        plane = self._repository.plane(inference.model_name, inference.model_version)
-        return grpc_codec.encode_infer(await plane.infer(inference, deadline_s=deadline))
+        opened = grpc_codec.opened(message, self._limits)
+        plane = self._repository.plane(opened.head.model_name, opened.head.model_version)
+        check = DeclaredCheck(plane.spec, lambda: plane.config().max_batch_size) if opened.unchecked else None
+        if opened.typed_bytes <= _QUICKLY_READ_BYTES:
+            request = grpc_codec.read(opened, check)
+        else:
+            came = time.monotonic()
+            request = await asyncio.to_thread(grpc_codec.read, opened, check)
+            deadline = left_s(came, nearest_s(request.parameters, deadline, None))
+        return await plane.infer(request, deadline_s=deadline)
+
+    def _failed(self, status: int) -> None:
+        """Count an answer that is an error."""
+        if self._count_failed is not None:
+            self._count_failed(_CODES[status].name)
 
     async def ModelStreamInfer(
         self, request_stream: AsyncIterator[bytes], grpc_context: GrpcContext
@@ -208,25 +235,29 @@ class GrpcDoors:
             if self._tokens is not None:
                 _check_token(self._tokens, grpc_context)
         except Unauthenticated as error:
+            self._failed(error.grpc_status)
             _failure(grpc_context, error.grpc_status, str(error))
             raise
-        answers = answers_of(request_stream, functools.partial(self._streamed, grpc_context))
+        answers = answers_of(
+            request_stream,
+            functools.partial(self._streamed, grpc_context),
+            bytes_at_once=self._limits.max_body_bytes,
+        )
         async with aclosing(answers):  # what runs for a client that leaves between two answers ends at once
             async for answer in answers:
                 yield Reply(answer)
 
     async def _streamed(self, grpc_context: GrpcContext, request: bytes) -> bytes:
         try:
-            deadline = _deadline_s(grpc_context)
-            inference = grpc_codec.decode_infer(request, self._limits)
-            plane = self._repository.plane(inference.model_name, inference.model_version)
-            response = await plane.infer(inference, deadline_s=deadline)
+            response = await self._inferred(request, grpc_context)
             response.parameters = _FINAL
             return grpc_codec.encode_streamed(grpc_codec.encode_infer(response))
         except AscendServeError as error:
+            self._failed(error.grpc_status)
             return self._streamed_error(request, str(error))
         except Exception as error:
             logger.exception("%s failed", STREAMED_RPC)
+            self._failed(_INTERNAL)
             return self._streamed_error(request, f"internal error: {type(error).__name__}: {error}")
 
     def _streamed_error(self, request: bytes, words: str) -> bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from ascend_serve.errors import (
     Unauthenticated,
 )
 from ascend_serve.protocol import http_codec, http_told
+from ascend_serve.protocol.checking import DeclaredCheck
 from ascend_serve.protocol.datatypes import has_json_form
 from ascend_serve.protocol.http_codec import Headers
 from ascend_serve.protocol.http_heads import Fields, RequestReader, ResponseWriter, with_length
@@ -42,8 +44,18 @@ from ascend_serve.protocol.show import show
 from ascend_serve.repository import Repository
 from ascend_serve.serving.doors.ahead import ECHOED, MOST_PATHS, OFFER, PERMITS, Gate, Offer, permitted
 from ascend_serve.serving.doors.asgi import Receive, Scope, Send, lifespan
-from ascend_serve.serving.doors.deadlines import DEADLINE_NAME, deadline_s
-from ascend_serve.serving.doors.http_bodies import coded, collected, declared_size, too_large, uncoded
+from ascend_serve.serving.doors.deadlines import DEADLINE_NAME, deadline_s, left_s, nearest_s
+from ascend_serve.serving.doors.http_bodies import (
+    BODY_S,
+    Held,
+    SlowBody,
+    coded,
+    collected,
+    declared_size,
+    in_time,
+    too_large,
+    uncoded,
+)
 from ascend_serve.serving.doors.leaving import ClientLeft, Leaving
 from ascend_serve.serving.doors.processing import HookedDoor, HookedDoors, payload_of
 from ascend_serve.serving.doors.tokens import WANTED, Tokens
@@ -53,6 +65,8 @@ logger = logging.getLogger(__name__)
 
 _DEADLINE_HEADER = DEADLINE_NAME.encode()
 _WITHOUT_BODY = ("GET", "HEAD")
+_UNCHECKED_BYTES = 4096
+"""A body of so few is read in no time, whatever it says that it holds; the data plane checks it afterwards."""
 _QUICKLY_DECODED_BYTES = 64 * 1024
 """JSON that is decoded on the loop, in about a millisecond; larger JSON is decoded on another thread."""
 
@@ -71,6 +85,7 @@ class _Door(NamedTuple):
         version: of the model, as the path has it; None where it names none.
         plane: of the model; None where the path names none.
         only_as_bytes: outputs of the model that JSON has no form for.
+        check: of what requests declare of the model's inputs.
         hooked: what a processor brought; None where the door is the protocol's own.
     """
 
@@ -80,6 +95,7 @@ class _Door(NamedTuple):
     version: str | None = None
     plane: DataPlane | None = None
     only_as_bytes: Sequence[TensorSpec] = ()
+    check: DeclaredCheck | None = None
     hooked: HookedDoor | None = None
 
 
@@ -102,6 +118,7 @@ class HttpApp:
         tokens: who may ask; None lets everybody.
         gate: whether inference may be answered ahead of Serve (`serving.doors.ahead`); by itself none is.
         failed: told of the status of each answer that is an error.
+        body_s: seconds in which a body has to come.
     """
 
     # Every coroutine in the way of a request is entered when it comes and again when its result is there. So there are
@@ -115,6 +132,7 @@ class HttpApp:
         tokens: Tokens | None = None,
         gate: Gate | None = None,
         failed: Callable[[int], None] = lambda status: None,
+        body_s: float = BODY_S,
     ) -> None:
         self._repository = repository
         self._gate = Gate() if gate is None else gate
@@ -124,11 +142,14 @@ class HttpApp:
         self._writer = ResponseWriter()
         self._leaving = Leaving()
         self._doors: dict[tuple[str, str], _Door] = {}
+        self._body_s = body_s
+        self._held = Held(limits.max_held_bytes)
         self.limit(limits)
 
     def limit(self, limits: Limits) -> None:
         """Bound requests by these from now on; those that are being read keep the ones they began with."""
         self._limits = limits
+        self._held.most = limits.max_held_bytes
         self._reader = RequestReader(limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,6 +161,11 @@ class HttpApp:
             status, body, fields = await self._answer(scope, receive)
         except ClientLeft:
             return
+        except SlowBody:
+            late = RequestError(
+                f"the body did not come within {self._body_s:g} s: send it faster, or in parts"
+            )
+            status, body, fields = self._failed(scope, late, 408, [(b"connection", b"close")])
         except _HttpError as error:
             status, body, fields = self._failed(scope, RequestError(str(error)), error.status, error.headers)
         except AscendServeError as error:
@@ -167,53 +193,73 @@ class HttpApp:
         headers = dict(scope["headers"])
         limits = self._limits
         is_known = self._tokens is None or self._tokens.allow(headers.get(b"authorization"))
-        # Read before anything is judged: a server that closes with unread bytes resets the connection, and a
-        # client that sends all before it reads would not see what was wrong.
-        body = b""
-        if method not in _WITHOUT_BODY:
-            limit = limits.max_body_bytes
-            declared = declared_size(headers.get(b"content-length"), limit)
-            message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body", False):
-                body = message.get("body", b"")
-                size = len(body)
+        permits = scope.get(PERMITS)
+        held = 0
+        try:
+            # Read before anything is judged: a server that closes with unread bytes resets the connection, and a
+            # client that sends all before it reads would not see what was wrong.
+            body = b""
+            if method not in _WITHOUT_BODY:
+                limit = limits.max_body_bytes
+                declared = declared_size(headers.get(b"content-length"), limit)
+                # Ahead of Serve nobody counts a request whose body does not come.
+                message = await (receive() if permits is not None else in_time(receive(), self._body_s))
+                if message["type"] == "http.request" and not message.get("more_body", False):
+                    body = message.get("body", b"")
+                    size = len(body)
+                else:
+                    kept = limit if is_known else 0
+                    pieces = collected(message, receive, declared, limit, kept, self._held)
+                    body, size = await in_time(pieces, self._body_s)
+                    held = len(body)
+                if declared is not None and size != declared:
+                    raise MalformedRequest(f"content-length is {declared}, but the body has {size} bytes")
+                if size > limit:
+                    raise too_large(declared, limit)
+            if len(scope["headers"]) > limits.max_headers:
+                raise _too_many_headers(len(scope["headers"]), limits.max_headers)
+            door = self._door(scope, is_known)
+            if method not in door.methods:
+                raise _not_allowed(method, door.methods)
+            came = None
+            coding = headers.get(b"content-encoding")
+            if coding:
+                came = time.monotonic()
+                body = await uncoded(body, coding, limits.max_body_bytes)
+                held += self._held.take(max(0, len(body) - held))
+            if door.verb != "infer":
+                if door.hooked is not None:
+                    answer = await self._processed(door.hooked, headers, body, receive)
+                else:
+                    answer = self._told(door, body)
             else:
-                body, size = await collected(message, receive, declared, limit, limit if is_known else 0)
-            if declared is not None and size != declared:
-                raise MalformedRequest(f"content-length is {declared}, but the body has {size} bytes")
-            if size > limit:
-                raise too_large(declared, limit)
-        if len(scope["headers"]) > limits.max_headers:
-            raise _too_many_headers(len(scope["headers"]), limits.max_headers)
-        door = self._door(scope, is_known)
-        if method not in door.methods:
-            raise _not_allowed(method, door.methods)
-        coding = headers.get(b"content-encoding")
-        if coding:
-            body = await uncoded(body, coding, limits.max_body_bytes)
-        if door.verb != "infer":
-            if door.hooked is not None:
-                answer = await self._processed(door.hooked, headers, body, receive)
-            else:
-                answer = self._told(door, body)
-        else:
-            plane = door.plane
-            assert plane is not None, "the door of inference is a model's"
-            offer: Offer | None = scope.get(OFFER)
-            if offer is not None and self._gate.permits is not None:
-                offer.take(self, scope, self._gate)
-            header_length = http_codec.parse_header_length(headers.get(http_codec.HEADER_LENGTH))
-            if (len(body) if header_length is None else header_length) <= _QUICKLY_DECODED_BYTES:
-                request = self._request(door, plane, header_length, body)
-            else:
-                request = await asyncio.to_thread(self._request, door, plane, header_length, body)
-            sent = headers.get(_DEADLINE_HEADER)
-            deadline = None if sent is None else deadline_s(sent.decode("latin-1"), "header")
-            work = plane.infer(request, deadline_s=deadline)
-            if (permits := scope.get(PERMITS)) is not None:
-                work = permitted(permits, work)
-            response = await self._leaving.unless(receive, work)
-            answer = 200, *self._writer.write(response, request)
+                plane = door.plane
+                assert plane is not None, "the door of inference is a model's"
+                offer: Offer | None = scope.get(OFFER)
+                if offer is not None and self._gate.permits is not None:
+                    offer.take(self, scope, self._gate)
+                header_length = http_codec.parse_header_length(headers.get(http_codec.HEADER_LENGTH))
+                if (len(body) if header_length is None else header_length) <= _QUICKLY_DECODED_BYTES:
+                    request = self._request(door, plane, header_length, body)
+                else:
+                    came = time.monotonic() if came is None else came
+                    request = await asyncio.to_thread(self._request, door, plane, header_length, body)
+                sent = headers.get(_DEADLINE_HEADER)
+                deadline = None if sent is None else deadline_s(sent.decode("latin-1"), "header")
+                if came is not None:
+                    default_s = self._gate.patience(plane).deadline_s
+                    deadline = left_s(came, nearest_s(request.parameters, deadline, default_s))
+                if permits is None:
+                    work = plane.infer(request, deadline_s=deadline)
+                else:
+                    if not (permits.free or held):
+                        held = self._held.take(len(body))  # it waits
+                    work = permitted(self._gate, permits, plane, request, deadline)
+                response = await self._leaving.unless(receive, work)
+                answer = 200, *self._writer.write(response, request)
+        finally:
+            if held:
+                self._held.give_back(held)
         accepted = headers.get(b"accept-encoding")
         if accepted is None:
             return answer
@@ -222,8 +268,9 @@ class HttpApp:
 
     def _request(self, door: _Door, plane: DataPlane, header_length: int | None, body: bytes) -> InferRequest:
         """What is asked for at the door of inference."""
+        check = door.check if len(body) > _UNCHECKED_BYTES else None
         request = self._reader.read(
-            body, header_length, model_name=plane.spec.name, model_version=door.version
+            body, header_length, model_name=plane.spec.name, model_version=door.version, check=check
         )
         if door.only_as_bytes:
             http_codec.check_json_outputs(request, door.only_as_bytes)
@@ -236,14 +283,11 @@ class HttpApp:
         body: bytes,
         receive: Receive,
     ) -> _Answer:
-        """What a processor says to a body; its own words for what is wrong with one."""
+        """What a processor says to a body."""
         payload = payload_of(body, headers.get(b"content-type", b"").decode("latin-1"))
-        try:
-            sent = headers.get(_DEADLINE_HEADER)
-            deadline = None if sent is None else deadline_s(sent.decode("latin-1"), "header")
-            answer = await self._leaving.unless(receive, door.answer(payload, deadline_s=deadline))
-        except AscendServeError as error:
-            return _json(error.http_status, door.failure(error), _headers_of(error))
+        sent = headers.get(_DEADLINE_HEADER)
+        deadline = None if sent is None else deadline_s(sent.decode("latin-1"), "header")
+        answer = await self._leaving.unless(receive, door.answer(payload, deadline_s=deadline))
         return _json(200, answer)
 
     def _told(self, door: _Door, body: bytes) -> _Answer:
@@ -314,7 +358,8 @@ class HttpApp:
             return _Door(verb.name, methods, verb.is_open)
         plane = self._repository.plane(model, version)
         only_as_bytes = [output for output in plane.spec.outputs if not has_json_form(output.dtype)]
-        return _Door(verb.name, methods, verb.is_open, version, plane, only_as_bytes)
+        check = DeclaredCheck(plane.spec, lambda: plane.config().max_batch_size)
+        return _Door(verb.name, methods, verb.is_open, version, plane, only_as_bytes, check)
 
     def _hooked_at(self, path: str) -> HookedDoor | None:
         match path.split("/"):

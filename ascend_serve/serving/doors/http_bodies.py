@@ -1,4 +1,4 @@
-"""Bodies on their way in and out: their sizes, and the codings gzip and deflate.
+"""Bodies on their way in and out: their sizes, how long they take, and the codings gzip and deflate.
 
 What takes long is done on another thread, so that the event loop goes on serving others meanwhile: zlib gives up the
 GIL while it works.
@@ -7,8 +7,11 @@ GIL while it works.
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Awaitable
+from typing import TypeVar
 
-from ascend_serve.errors import MalformedRequest, RequestTooLarge
+from ascend_serve.errors import MalformedRequest, QueueFull, RequestTooLarge
 from ascend_serve.protocol.compression import coding_named, coding_wanted, deflated, inflated
 from ascend_serve.protocol.http_codec import HEADER_LENGTH
 from ascend_serve.protocol.http_heads import Fields
@@ -23,6 +26,70 @@ _QUICKLY_INFLATED_BYTES = 1024
 _QUICKLY_DEFLATED_BYTES = 16 * 1024
 """What may be compressed on the loop, in at most half a millisecond."""
 _LONGEST_ACCEPT_BYTES = 1024
+BODY_S = 60.0
+"""Seconds in which a body has to come: 64 MiB at 9 Mbit/s. No setting, since who sends large bodies over slower lines
+does better to send parts; without it a few clients that send a byte a minute would hold all that Serve lets run."""
+
+T = TypeVar("T")
+
+
+class SlowBody(Exception):  # noqa: N818  # HTTP alone knows it, by its status 408
+    """A body did not come in time."""
+
+
+class Held:
+    """How many bytes of bodies are held at a time.
+
+    Attributes:
+        most: that may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._bytes = 0
+
+    def take(self, size: int) -> int:
+        """Hold so many more; gives `size`.
+
+        Raises:
+            QueueFull: they would be too many. A body that is held alone never is.
+        """
+        if self._bytes and self._bytes + size > self.most:
+            raise QueueFull(f"bodies of {self._bytes} bytes are held; at most {self.most} bytes are")
+        self._bytes += size
+        return size
+
+    def give_back(self, size: int) -> None:
+        """Hold so many less."""
+        self._bytes -= size
+
+
+async def in_time(work: Awaitable[T], seconds: float) -> T:
+    """The result of `work`, which runs in the caller's own task.
+
+    Raises:
+        SlowBody: it took longer, and was cancelled.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    late = False
+
+    def end() -> None:
+        nonlocal late
+        late = True
+        task.cancel()
+
+    alarm = asyncio.get_running_loop().call_later(seconds, end)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not late:
+            raise
+        if sys.version_info >= (3, 11) and task.uncancel() > 0:
+            raise  # somebody else cancelled this task as well, and must see it end so
+        raise SlowBody from None
+    finally:
+        alarm.cancel()
 
 
 def declared_size(content_length: bytes | None, limit: int) -> int | None:
@@ -46,7 +113,7 @@ def declared_size(content_length: bytes | None, limit: int) -> int | None:
 
 
 async def collected(
-    message: Message, receive: Receive, declared: int | None, limit: int, kept: int
+    message: Message, receive: Receive, declared: int | None, limit: int, kept: int, held: Held
 ) -> tuple[bytes, int]:
     """A body that comes in pieces, of which `message` is the first, and its size.
 
@@ -56,27 +123,44 @@ async def collected(
         declared: what `declared_size` said.
         limit: bytes that a body may have.
         kept: bytes that are kept at most; of a larger body nothing is, though it is read to its end.
+        held: has the bytes of the body that is returned, for the caller to give back.
 
     Raises:
         ClientLeft: the client closed the connection within it.
         RequestTooLarge: more than twice the limit.
+        QueueFull: others are held and leave it no room. It is read to its end all the same.
     """
     chunks: list[bytes] = []
-    size = 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > 2 * limit:
-            raise too_large(declared, limit)
-        if size > kept:
-            chunks.clear()
-        else:
-            chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks), size
-        message = await receive()
+    size = taken = 0
+    refused: QueueFull | None = None
+    try:
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > 2 * limit:
+                raise too_large(declared, limit)
+            if size <= kept and refused is None:
+                try:
+                    taken += held.take(len(chunk))
+                    chunks.append(chunk)
+                except QueueFull as error:
+                    refused = error
+            if size > kept or refused is not None:
+                chunks.clear()
+                held.give_back(taken)
+                taken = 0
+            if not message.get("more_body", False):
+                break
+            message = await receive()
+        if refused is not None and size <= kept:
+            raise refused
+        body = b"".join(chunks)
+    except BaseException:
+        held.give_back(taken)
+        raise
+    return body, size
 
 
 def too_large(declared: int | None, limit: int) -> RequestTooLarge:

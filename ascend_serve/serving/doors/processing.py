@@ -35,37 +35,65 @@ class Processing:
         processor: of the model.
         plane: runs what it decodes.
         threads: on which its hooks run.
+        default_deadline_s: see below.
+
+    Attributes:
+        default_deadline_s: seconds from a body's arrival to the deadline of a request that names none; None: it has
+            none. May change at any time, for what comes then.
     """
 
-    def __init__(self, processor: Processor[Any], plane: DataPlane, threads: int) -> None:
+    def __init__(
+        self,
+        processor: Processor[Any],
+        plane: DataPlane,
+        threads: int,
+        *,
+        default_deadline_s: float | None = None,
+    ) -> None:
         self.processor = processor
         self.plane = plane
+        self.default_deadline_s = default_deadline_s
         self._workers = Workers(processor, threads, name=f"ascend-processor-{plane.spec.name}")
 
     async def answer(
-        self, payload: Payload, *, deadline_s: float | None = None, priority: int | None = None
+        self,
+        payload: Payload,
+        *,
+        deadline_s: float | None = None,
+        priority: int | None = None,
+        came: float | None = None,
     ) -> bytes:
         """Decode a body, run what it asks for, encode the outputs.
 
         Args:
             payload: the body.
-            deadline_s: seconds from now after which the answer is of no use.
+            deadline_s: seconds from its arrival after which the answer is of no use; None: the default.
             priority: of what is run.
+            came: when it arrived, in monotonic seconds; None: now.
 
         Returns:
             JSON.
 
         Raises:
             RequestError: the body is not what the processor takes, or what it made of it not what the model takes.
-            AscendServeError: refused, expired, failed, or outputs that cannot be told.
+            DeadlineExpired: the deadline passed; while it waits for a hook, or is in one, at that moment.
+            AscendServeError: refused, failed, or outputs that cannot be told.
         """
-        deadline = None if deadline_s is None else time.monotonic() + deadline_s
+        if deadline_s is None:
+            deadline_s = self.default_deadline_s
+        if came is None:
+            came = time.monotonic()
+        deadline = None if deadline_s is None else came + deadline_s
         decoded = await self._workers.decode(payload, deadline=deadline)
         left = None
-        if deadline is not None and (left := deadline - time.monotonic()) <= 0:
-            raise DeadlineExpired("the deadline passed while the body was decoded")
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise DeadlineExpired(
+                    f"the deadline passed {-left * 1e3:.1f} ms ago: the body was decoded too late to be run"
+                )
         outputs = await self._run(decoded.requests, left, priority)
-        return await self._workers.encode(decoded, outputs)
+        return await self._workers.encode(decoded, outputs, deadline=deadline)
 
     def close(self) -> None:
         """End the threads. May be called again."""
@@ -125,8 +153,9 @@ class HookedDoor:
             names = tuple(self._by_name)
             told = self._kind.listing(names) if self._about is None else self._kind.listed(self._about)
             return orjson.dumps(told)
+        came = time.monotonic()
         processing = self._only or await self._named(payload)
-        return await processing.answer(payload, deadline_s=deadline_s, priority=priority)
+        return await processing.answer(payload, deadline_s=deadline_s, priority=priority, came=came)
 
     def failure(self, error: AscendServeError) -> bytes:
         """The body of an error answer, in the words of the processor."""

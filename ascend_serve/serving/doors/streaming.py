@@ -12,12 +12,17 @@ from typing import Any, TypeVar
 
 AT_ONCE = 256
 """Requests of one stream that may run at once: several of the largest batches."""
+BYTES_AT_ONCE = 64 * 2**20
+"""Bytes of requests of one stream from which on no other is taken before one has its answer."""
 
 T = TypeVar("T")
 
 
 async def answers_of(
-    requests: AsyncIterator[bytes], answer: Callable[[bytes], Awaitable[bytes]], at_once: int = AT_ONCE
+    requests: AsyncIterator[bytes],
+    answer: Callable[[bytes], Awaitable[bytes]],
+    at_once: int = AT_ONCE,
+    bytes_at_once: int = BYTES_AT_ONCE,
 ) -> AsyncGenerator[bytes, None]:
     """Answers to the requests of a stream, each as soon as it is there.
 
@@ -25,6 +30,7 @@ async def answers_of(
         requests: as they come; their end ends the answers once all are given.
         answer: gives the answer to one; a request that fails has an answer too, so what it raises ends all.
         at_once: requests that may run at once.
+        bytes_at_once: bytes of those that run, from which on no other is taken; one more may be on its way.
 
     Yields:
         Answers, in the order in which they finish. Closing the generator cancels what still runs.
@@ -37,7 +43,8 @@ async def answers_of(
         task.add_done_callback(finished.put_nowait)
         return task
 
-    running: set[asyncio.Task[Any]] = set()
+    running: dict[asyncio.Task[Any], int] = {}
+    running_bytes = 0
     taking: asyncio.Task[bytes | None] | None = started(_next(requests))
     ended = False
     try:
@@ -45,18 +52,23 @@ async def answers_of(
             done = [await finished.get()]
             while not finished.empty():
                 done.append(finished.get_nowait())
-            if taking in done:
-                request = taking.result()
+            answered = []
+            for task in done:
+                if task is not taking:
+                    running_bytes -= running.pop(task)
+                    answered.append(task)
+                    continue
+                request: bytes | None = task.result()
                 taking = None
                 if request is not None:
-                    running.add(started(answer(request)))
+                    running[started(answer(request))] = len(request)
+                    running_bytes += len(request)
                 ended = request is None
-            if taking is None and not ended and len(running) - len(running.intersection(done)) < at_once:
+            request = None  # it is held no longer than it runs
+            if taking is None and not ended and len(running) < at_once and running_bytes < bytes_at_once:
                 taking = started(_next(requests))
-            for task in done:
-                if task in running:
-                    running.remove(task)
-                    yield task.result()
+            for task in answered:
+                yield task.result()
     finally:
         for task in running:
             task.cancel()

@@ -168,10 +168,15 @@ class DoorRecorder:
 
     def __init__(self) -> None:
         self._errors = _made(ray_metrics.Counter, metrics.HTTP_ERRORS, {})
+        self._grpc_errors = _made(ray_metrics.Counter, metrics.GRPC_ERRORS, {})
 
     def failed(self, status: int) -> None:
         """Count a request over HTTP that was answered with an error."""
         self._errors.inc(1, {"status": str(status)})
+
+    def grpc_failed(self, code: str) -> None:
+        """Count a request over gRPC that was answered with an error."""
+        self._grpc_errors.inc(1, {"code": code})
 
 
 def _write(counters: Sequence[ray_metrics.Counter], sums: list[int], tags: dict[str, str]) -> None:
