@@ -42,12 +42,22 @@ from ascend_serve.protocol.openapi import describe
 from ascend_serve.protocol.paths import asked_by, like
 from ascend_serve.protocol.show import show
 from ascend_serve.repository import Repository
-from ascend_serve.serving.doors.ahead import ECHOED, MOST_PATHS, OFFER, PERMITS, Gate, Offer, permitted
+from ascend_serve.serving.doors.ahead import (
+    ECHOED,
+    MOST_PATHS,
+    OFFER,
+    PERMITS,
+    Gate,
+    Offer,
+    Permits,
+    permitted,
+)
 from ascend_serve.serving.doors.asgi import Receive, Scope, Send, lifespan
 from ascend_serve.serving.doors.deadlines import DEADLINE_NAME, deadline_s, left_s, nearest_s
 from ascend_serve.serving.doors.http_bodies import (
     BODY_S,
     Held,
+    Holding,
     SlowBody,
     coded,
     collected,
@@ -193,78 +203,106 @@ class HttpApp:
         headers = dict(scope["headers"])
         limits = self._limits
         is_known = self._tokens is None or self._tokens.allow(headers.get(b"authorization"))
-        permits = scope.get(PERMITS)
-        held = 0
-        try:
+        came = None
+        with Holding(self._held) as holding:
             # Read before anything is judged: a server that closes with unread bytes resets the connection, and a
             # client that sends all before it reads would not see what was wrong.
             body = b""
             if method not in _WITHOUT_BODY:
-                limit = limits.max_body_bytes
-                declared = declared_size(headers.get(b"content-length"), limit)
-                # Ahead of Serve nobody counts a request whose body does not come.
-                message = await (receive() if permits is not None else in_time(receive(), self._body_s))
-                if message["type"] == "http.request" and not message.get("more_body", False):
-                    body = message.get("body", b"")
-                    size = len(body)
-                else:
-                    kept = limit if is_known else 0
-                    pieces = collected(message, receive, declared, limit, kept, self._held)
-                    body, size = await in_time(pieces, self._body_s)
-                    held = len(body)
-                if declared is not None and size != declared:
-                    raise MalformedRequest(f"content-length is {declared}, but the body has {size} bytes")
-                if size > limit:
-                    raise too_large(declared, limit)
+                body = await self._body(scope, receive, headers, limits.max_body_bytes, is_known, holding)
             if len(scope["headers"]) > limits.max_headers:
                 raise _too_many_headers(len(scope["headers"]), limits.max_headers)
             door = self._door(scope, is_known)
             if method not in door.methods:
                 raise _not_allowed(method, door.methods)
-            came = None
             coding = headers.get(b"content-encoding")
             if coding:
                 came = time.monotonic()
                 body = await uncoded(body, coding, limits.max_body_bytes)
-                held += self._held.take(max(0, len(body) - held))
-            if door.verb != "infer":
-                if door.hooked is not None:
-                    answer = await self._processed(door.hooked, headers, body, receive)
-                else:
-                    answer = self._told(door, body)
+                holding.hold(max(holding.size, len(body)))
+            if door.plane is not None and door.verb == "infer":
+                answer = await self._inferred(scope, receive, door, door.plane, headers, body, came, holding)
+            elif door.hooked is not None:
+                answer = await self._processed(door.hooked, headers, body, receive)
             else:
-                plane = door.plane
-                assert plane is not None, "the door of inference is a model's"
-                offer: Offer | None = scope.get(OFFER)
-                if offer is not None and self._gate.permits is not None:
-                    offer.take(self, scope, self._gate)
-                header_length = http_codec.parse_header_length(headers.get(http_codec.HEADER_LENGTH))
-                if (len(body) if header_length is None else header_length) <= _QUICKLY_DECODED_BYTES:
-                    request = self._request(door, plane, header_length, body)
-                else:
-                    came = time.monotonic() if came is None else came
-                    request = await asyncio.to_thread(self._request, door, plane, header_length, body)
-                sent = headers.get(_DEADLINE_HEADER)
-                deadline = None if sent is None else deadline_s(sent.decode("latin-1"), "header")
-                if came is not None:
-                    default_s = self._gate.patience(plane).deadline_s
-                    deadline = left_s(came, nearest_s(request.parameters, deadline, default_s))
-                if permits is None:
-                    work = plane.infer(request, deadline_s=deadline)
-                else:
-                    if not (permits.free or held):
-                        held = self._held.take(len(body))  # it waits
-                    work = permitted(self._gate, permits, plane, request, deadline)
-                response = await self._leaving.unless(receive, work)
-                answer = 200, *self._writer.write(response, request)
-        finally:
-            if held:
-                self._held.give_back(held)
+                answer = self._told(door, body)
         accepted = headers.get(b"accept-encoding")
         if accepted is None:
             return answer
         status, body, fields = answer
         return status, *await coded(body, fields, accepted)
+
+    async def _body(
+        self,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        limit: int,
+        is_known: bool,
+        holding: Holding,
+    ) -> bytes:
+        """A request's whole body; of strangers nothing is kept that comes in pieces."""
+        declared = declared_size(headers.get(b"content-length"), limit)
+        # Ahead of Serve nobody counts a request whose body does not come.
+        message = await (receive() if PERMITS in scope else in_time(receive(), self._body_s))
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            size = len(body)
+        else:
+            pieces = collected(message, receive, declared, limit, limit if is_known else 0, holding)
+            body, size = await in_time(pieces, self._body_s)
+        if declared is not None and size != declared:
+            raise MalformedRequest(f"content-length is {declared}, but the body has {size} bytes")
+        if size > limit:
+            raise too_large(declared, limit)
+        return body
+
+    async def _inferred(
+        self,
+        scope: Scope,
+        receive: Receive,
+        door: _Door,
+        plane: DataPlane,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        came: float | None,
+        holding: Holding,
+    ) -> _Answer:
+        """What a model answers to a body.
+
+        Args:
+            scope: of the request.
+            receive: tells when its client leaves.
+            door: of inference.
+            plane: of the model.
+            headers: of the request.
+            body: without its coding.
+            came: when all of it was there, if that is not now.
+            holding: what is held for this request.
+        """
+        offer: Offer | None = scope.get(OFFER)
+        if offer is not None and self._gate.permits is not None:
+            offer.take(self, scope, self._gate)
+        header_length = http_codec.parse_header_length(headers.get(http_codec.HEADER_LENGTH))
+        if (len(body) if header_length is None else header_length) <= _QUICKLY_DECODED_BYTES:
+            request = self._request(door, plane, header_length, body)
+        else:
+            came = time.monotonic() if came is None else came
+            request = await asyncio.to_thread(self._request, door, plane, header_length, body)
+        sent = headers.get(_DEADLINE_HEADER)
+        deadline = None if sent is None else deadline_s(sent.decode("latin-1"), "header")
+        if came is not None:
+            default_s = self._gate.patience(plane).deadline_s
+            deadline = left_s(came, nearest_s(request.parameters, deadline, default_s))
+        permits: Permits | None = scope.get(PERMITS)
+        if permits is None:
+            work = plane.infer(request, deadline_s=deadline)
+        else:
+            if not permits.free:
+                holding.hold(max(holding.size, len(body)))
+            work = permitted(self._gate, permits, plane, request, deadline)
+        response = await self._leaving.unless(receive, work)
+        return 200, *self._writer.write(response, request)
 
     def _request(self, door: _Door, plane: DataPlane, header_length: int | None, body: bytes) -> InferRequest:
         """What is asked for at the door of inference."""

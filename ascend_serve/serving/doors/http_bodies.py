@@ -42,26 +42,52 @@ class Held:
 
     Attributes:
         most: that may be.
+        size: that are.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._bytes = 0
+        self.size = 0
 
-    def take(self, size: int) -> int:
-        """Hold so many more; gives `size`.
+    def grow(self, size: int) -> None:
+        """Hold so many more; fewer where `size` is negative.
 
         Raises:
             QueueFull: they would be too many. A body that is held alone never is.
         """
-        if self._bytes and self._bytes + size > self.most:
-            raise QueueFull(f"bodies of {self._bytes} bytes are held; at most {self.most} bytes are")
-        self._bytes += size
-        return size
+        if size > 0 and self.size and self.size + size > self.most:
+            raise QueueFull(f"bodies of {self.size} bytes are held; at most {self.most} bytes are")
+        self.size += size
 
-    def give_back(self, size: int) -> None:
-        """Hold so many less."""
-        self._bytes -= size
+
+class Holding:
+    """What one request has of the bytes that are held, until its `with` block is left.
+
+    Attributes:
+        size: bytes.
+    """
+
+    __slots__ = ("_held", "size")
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self.size = 0
+
+    def hold(self, size: int) -> None:
+        """Hold `size` bytes in all from now on.
+
+        Raises:
+            QueueFull: they would be too many; it holds what it held.
+        """
+        self._held.grow(size - self.size)
+        self.size = size
+
+    def __enter__(self) -> Holding:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.size:
+            self.hold(0)
 
 
 async def in_time(work: Awaitable[T], seconds: float) -> T:
@@ -113,17 +139,17 @@ def declared_size(content_length: bytes | None, limit: int) -> int | None:
 
 
 async def collected(
-    message: Message, receive: Receive, declared: int | None, limit: int, kept: int, held: Held
+    message: Message, receive: Receive, declared: int | None, limit: int, kept: int, holding: Holding
 ) -> tuple[bytes, int]:
     """A body that comes in pieces, of which `message` is the first, and its size.
 
     Args:
-        message: the first.
-        receive: gives the others.
+        message: the first of the server's messages.
+        receive: gives the next ones.
         declared: what `declared_size` said.
         limit: bytes that a body may have.
         kept: bytes that are kept at most; of a larger body nothing is, though it is read to its end.
-        held: has the bytes of the body that is returned, for the caller to give back.
+        holding: holds what is kept.
 
     Raises:
         ClientLeft: the client closed the connection within it.
@@ -131,36 +157,30 @@ async def collected(
         QueueFull: others are held and leave it no room. It is read to its end all the same.
     """
     chunks: list[bytes] = []
-    size = taken = 0
+    size = 0
     refused: QueueFull | None = None
-    try:
-        while True:
-            if message["type"] == "http.disconnect":
-                raise ClientLeft
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > 2 * limit:
-                raise too_large(declared, limit)
-            if size <= kept and refused is None:
-                try:
-                    taken += held.take(len(chunk))
-                    chunks.append(chunk)
-                except QueueFull as error:
-                    refused = error
-            if size > kept or refused is not None:
-                chunks.clear()
-                held.give_back(taken)
-                taken = 0
-            if not message.get("more_body", False):
-                break
-            message = await receive()
-        if refused is not None and size <= kept:
-            raise refused
-        body = b"".join(chunks)
-    except BaseException:
-        held.give_back(taken)
-        raise
-    return body, size
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > 2 * limit:
+            raise too_large(declared, limit)
+        if size <= kept and refused is None:
+            try:
+                holding.hold(size)
+                chunks.append(chunk)
+            except QueueFull as error:
+                refused = error
+        if size > kept or refused is not None:
+            chunks.clear()
+            holding.hold(0)
+        if not message.get("more_body", False):
+            break
+        message = await receive()
+    if refused is not None and size <= kept:
+        raise refused
+    return b"".join(chunks), size
 
 
 def too_large(declared: int | None, limit: int) -> RequestTooLarge:
