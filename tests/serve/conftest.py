@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.serve.deploying import RECIPE, Deploy
-from tests.serve.tools import ROOT, Served, free_port
+from tests.serve.tools import ROOT, Served, free_port, metrics_page
 
 DIGITS = ROOT / "examples/digits"
 
@@ -29,7 +29,7 @@ os.environ.update(
     RAY_AUTH_TOKEN_PATH=str(SCRATCH / "token"),
     RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S="0.5",
     RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S="0.5",
-    RAY_metrics_report_interval_ms="300",
+    RAY_metrics_report_interval_ms="1000",
     # A proxy that has died is noticed as it is looked after; by default every ten seconds.
     RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S="1",
 )
@@ -170,7 +170,7 @@ def counters(serve_url: str) -> Callable[[str], dict[str, float]]:
 
     def read(application: str) -> dict[str, float]:
         found: dict[str, float] = {}
-        for line in httpx.get(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=10).text.splitlines():
+        for line in metrics_page(METRICS_PORT).splitlines():
             if not line.startswith("ray_ascend_serve_") or f'application="{application}"' not in line:
                 continue
             name, _, rest = line.removeprefix("ray_").partition("{")

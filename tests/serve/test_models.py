@@ -19,7 +19,7 @@ from ascend_emulator import control
 from onnx import TensorProto, helper
 
 from tests.serve.deploying import Deploy
-from tests.serve.tools import ROOT, eventually, infer_binary, outputs
+from tests.serve.tools import ROOT, eventually, infer_binary, metrics_page, outputs
 
 pytestmark = pytest.mark.serve
 
@@ -127,7 +127,7 @@ def rows_done(**labels: str) -> float:
     import ray
 
     (node,) = ray.nodes()
-    page = httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics", timeout=10).text
+    page = metrics_page(node["MetricsExportPort"])
     return sum(
         float(line.rpartition(" ")[2])
         for line in page.splitlines()

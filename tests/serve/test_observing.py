@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
-from tests.serve.tools import ROOT, eventually, infer_binary
+from tests.serve.tools import ROOT, eventually, infer_binary, metrics_page
 from tests.unit.test_metrics_page import QUERIES, metrics_of, summed_by
 from tests.unit.trace_rules import check_trace
 
@@ -112,18 +113,21 @@ def _check_profiles(summaries: list[dict[str, Any]]) -> None:
         assert {copies["way"] for copies in summary["copies"]} == {"host to device", "device to host"}
 
 
-def test_the_dashboards_queries_find_their_metrics(load: None, serve_url: str) -> None:
+def test_the_dashboards_queries_find_their_metrics(load: None, serve_url: str, grpc_address: str) -> None:
     """Every metric and label of every query is in what Ray exports."""
     import ray
 
     (node,) = ray.nodes()
     port = node["MetricsExportPort"]
-    assert httpx.get(f"{serve_url}/watched/v2/none").status_code == 404, (
-        "errors are counted once there is one"
-    )
+    # Errors are counted once there is one.
+    assert httpx.get(f"{serve_url}/watched/v2/none").status_code == 404
+    with grpc.insecure_channel(grpc_address, [("grpc.enable_http_proxy", 0)]) as channel:
+        metadata = channel.unary_unary("/inference.GRPCInferenceService/ModelMetadata")
+        refused = metadata.future(b"\n\x04none", metadata=[("application", "watched")], timeout=60)
+        assert refused.code() is grpc.StatusCode.NOT_FOUND
 
     def all_there() -> bool:
-        exposed = _exposed(httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text)
+        exposed = _exposed(metrics_page(port))
         return all(
             exposed.get(metric, set()) >= selected | summed_by(query)
             for query in QUERIES.values()

@@ -73,6 +73,11 @@ def eventually(what: str, check: Callable[[], Any], timeout_s: float = 120.0) ->
     return answer
 
 
+def metrics_page(port: int) -> str:
+    """What Ray exports there: megabytes late in a run, since it forgets no replica, so a busy host takes seconds."""
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).raise_for_status().text
+
+
 class Served:
     """The shipped model served by a command, in a session and on cards of its own.
 
