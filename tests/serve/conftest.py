@@ -30,6 +30,11 @@ os.environ.update(
     RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S="0.5",
     RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S="0.5",
     RAY_metrics_report_interval_ms="1000",
+    # Serve's own histograms would be half of the page of metrics, which has all replicas of the run, and their agent
+    # would be busy with little else.
+    RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS="1000",
+    RAY_SERVE_MODEL_LOAD_LATENCY_BUCKETS_MS="1000",
+    RAY_SERVE_REPLICA_STARTUP_SHUTDOWN_LATENCY_BUCKETS_MS="1000",
     # A proxy that has died is noticed as it is looked after; by default every ten seconds.
     RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S="1",
 )

@@ -19,7 +19,7 @@ from ascend_emulator import control
 from onnx import TensorProto, helper
 
 from tests.serve.deploying import Deploy
-from tests.serve.tools import ROOT, eventually, infer_binary, metrics_page, outputs
+from tests.serve.tools import ROOT, eventually, exported, infer_binary, metrics_page, outputs
 
 pytestmark = pytest.mark.serve
 
@@ -146,7 +146,7 @@ def test_metrics_tell_models_apart(running: dict[str, Any]) -> None:
         of_model = [rows_done(model=model, **labels) for model in asked]
         return min(of_model) > 0 and sum(of_model) == rows_done(**labels)
 
-    eventually("rows of each model are counted", counted, 20)
+    exported("rows of each model are counted", counted)
 
 
 def test_versions_are_asked_for_by_number_and_the_highest_is_meant_without_one(

@@ -14,7 +14,7 @@ import grpc
 import httpx
 import pytest
 
-from tests.serve.tools import ROOT, eventually, infer_binary, metrics_page
+from tests.serve.tools import ROOT, exported, infer_binary, metrics_page
 from tests.unit.test_metrics_page import QUERIES, metrics_of, summed_by
 from tests.unit.trace_rules import check_trace
 
@@ -135,7 +135,7 @@ def test_the_dashboards_queries_find_their_metrics(load: None, serve_url: str, g
             if metric != "ray_ascend_serve_refusals_total"
         )
 
-    eventually("all metrics of the dashboard are exported", all_there, LIMIT_S)
+    exported("all metrics of the dashboard are exported", all_there)
 
 
 def _exposed(text: str) -> dict[str, set[str]]:

@@ -64,13 +64,18 @@ def free_port() -> int:
     raise AssertionError("no free port is left")
 
 
-def eventually(what: str, check: Callable[[], Any], timeout_s: float = 120.0) -> Any:
+def eventually(what: str, check: Callable[[], Any], timeout_s: float = 120.0, *, every_s: float = 0.1) -> Any:
     """Ask until the answer is true; the answer. Fails, naming what was waited for, past the limit."""
     deadline = time.monotonic() + timeout_s
     while not (answer := check()):
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        time.sleep(0.1)
+        time.sleep(every_s)
     return answer
+
+
+def exported(what: str, check: Callable[[], Any]) -> Any:
+    """As `eventually`, of Ray's page of metrics: who asks for it without pause leaves its agent no time for news."""
+    return eventually(what, check, 240, every_s=2.0)
 
 
 def metrics_page(port: int) -> str:
